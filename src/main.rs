@@ -1,0 +1,5 @@
+//! The agent.
+
+fn main() {
+    println!("bedplate {}", env!("CARGO_PKG_VERSION"));
+}
