@@ -1,1 +1,33 @@
-//! Bare-metal provisioning: a request and a machine become a plan, the plan becomes an installed system.
+//! Bedplate: a request and a machine become a plan, the plan becomes an installed system.
+//!
+//! ```text
+//! provision.json --parse--> Request --+
+//!                                     +--resolve--> Layout --order--> Plan { steps, expectations, digest }
+//! /sys, udev, SMBIOS --collect--> Inventory --+                         |
+//!                                                                       v
+//!                                               execute(plan) --Event--> console | JSON lines | master
+//!                                                                       v
+//!                                               verify(plan.expectations) --> Report
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`units`], [`error`] | sizes as types; whose fault an error is, and its exit code |
+//! | [`sys`] | the operating system: ioctls, mounts, external commands |
+//! | [`report`] | events, sinks, the final report |
+//! | [`request`] | what is wanted |
+//! | [`inventory`] | what is there |
+//! | `layout`, `plan` | where it goes, what will be done; pure |
+//! | `image` | streams |
+//! | `configdrive`, `boot` | first boot and what starts it |
+//! | `execute`, `verify` | the plan's effects and their proof |
+//! | `netboot` | switching PXE off |
+//! | `commands` | one file a subcommand |
+//! | `master` | the embedded master (feature `master`) |
+
+pub mod error;
+pub mod inventory;
+pub mod report;
+pub mod request;
+pub mod sys;
+pub mod units;

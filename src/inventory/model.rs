@@ -1,0 +1,354 @@
+//! The inventory's data model, the shape of `inventory --json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, SectorSize};
+
+/// A whole machine. What could not be read is absent, and `warnings` says why.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inventory {
+    /// Firmware and how it started this system.
+    pub firmware: Firmware,
+    /// Maker, product, serial number.
+    pub system: System,
+    /// Processors.
+    pub cpu: Cpu,
+    /// Memory.
+    pub memory: Memory,
+    /// Whole disks, by name in natural order (sda, sdb, .., sdz, sdaa).
+    pub disks: Vec<Disk>,
+    /// Physical network interfaces, by name in natural order.
+    pub interfaces: Vec<Interface>,
+    /// LVM volume groups found on any disk.
+    pub volume_groups: Vec<VolumeGroup>,
+    /// md arrays, active or inactive.
+    pub arrays: Vec<Array>,
+    /// What could not be read, and why.
+    pub warnings: Vec<Warning>,
+}
+
+/// How the firmware started this system.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirmwareMode {
+    /// Legacy BIOS, or a UEFI in compatibility mode.
+    Bios,
+    /// UEFI.
+    Uefi,
+    /// Not told, as with a bare list of devices. Treated as BIOS.
+    #[default]
+    Unknown,
+}
+
+/// Firmware.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Firmware {
+    /// How it started this system.
+    pub mode: FirmwareMode,
+    /// Whether Secure Boot is enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
+}
+
+/// What the machine says of itself (SMBIOS).
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the fields are SMBIOS' own names")]
+pub struct System {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manufacturer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Host name, fully qualified where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Operating system that runs now, lower case (`ubuntu`, `debian`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+}
+
+/// Processors.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cpu {
+    /// Model of the first processor, blanks squeezed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Packages.
+    pub sockets: u32,
+    /// Logical processors.
+    pub threads: u32,
+    /// Highest frequency of the first processor in MHz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mhz: Option<u32>,
+    /// Feature flags of the first processor.
+    pub flags: Vec<String>,
+}
+
+/// Memory.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// What the kernel can use, in bytes (`MemTotal`).
+    pub total: Bytes,
+}
+
+/// A whole disk: what carries a partition table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Kernel name with `/` for `!`, without `/dev/`: `sda`, `cciss/c0d0`, `mapper/NAME` for a multipath map.
+    pub name: String,
+    /// Device node: `/dev/sda`.
+    pub device: String,
+    /// Size.
+    pub size: Bytes,
+    /// Bytes per logical sector.
+    pub sector_size: SectorSize,
+    /// Device number, major.
+    pub major: u32,
+    /// Device number, minor.
+    pub minor: u32,
+    /// Every link to it that udev made, sorted: `/dev/disk/by-id/..`, `/dev/disk/by-path/..`, `/dev/mapper/..`.
+    #[serde(default)]
+    pub links: Vec<String>,
+    /// Model as the device says it, trimmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// World wide name, `0x..` or `eui...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    /// How it is attached: `ata`, `scsi`, `nvme`, `virtio`, `usb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Whether it rotates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_rotational: Option<bool>,
+    /// Whether the kernel marks it removable.
+    #[serde(default)]
+    pub is_removable: bool,
+    /// Whether it refuses writes.
+    #[serde(default)]
+    pub is_read_only: bool,
+    /// Optimal I/O size, else minimal, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimal_io: Option<u64>,
+    /// For device-mapper devices their UUID (`mpath-..`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dm_uuid: Option<String>,
+    /// For a multipath map the names of the disks that are its paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Kind of the partition table on it: `gpt`, `dos`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Partitions as the kernel knows them, by number.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
+    /// What is on the whole disk or on its partitions.
+    #[serde(default)]
+    pub signatures: Vec<Signature>,
+    /// Whether the first and the last MiB hold anything but zeroes; absent when they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_data: Option<bool>,
+    /// What uses it or its partitions now: mounts, swap, holders.
+    #[serde(default)]
+    pub uses: Vec<Use>,
+}
+
+impl Disk {
+    /// Links below `/dev/disk/by-id/`.
+    pub fn by_id(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(String::as_str).filter(|link| link.starts_with("/dev/disk/by-id/"))
+    }
+
+    /// Links below `/dev/disk/by-path/`.
+    pub fn by_path(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(String::as_str).filter(|link| link.starts_with("/dev/disk/by-path/"))
+    }
+
+    /// Whether it is a multipath map.
+    #[must_use]
+    pub fn is_multipath(&self) -> bool {
+        self.dm_uuid.as_deref().is_some_and(|uuid| uuid.to_ascii_lowercase().starts_with("mpath"))
+    }
+
+    /// Whether nothing at all was found on it. Unknown counts as not empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.has_data == Some(false)
+            && self.table.is_none()
+            && self.partitions.is_empty()
+            && self.signatures.is_empty()
+            && self.uses.is_empty()
+    }
+}
+
+/// A partition as the kernel knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Number in its table.
+    pub number: u32,
+    /// Device node.
+    pub device: String,
+    /// Offset from the start of the disk.
+    pub start: Bytes,
+    /// Size.
+    pub size: Bytes,
+}
+
+/// Something recognised on a disk or partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Where: the disk's or the partition's device node.
+    pub device: String,
+    /// What, in libblkid's words: `ext4`, `LVM2_member`, `linux_raid_member`, `swap`, `ntfs`.
+    pub kind: String,
+    /// Label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+}
+
+/// What uses a disk or one of its partitions now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Use {
+    /// A mounted file system.
+    Mount {
+        /// The mounted device.
+        device: String,
+        /// Where.
+        path: String,
+    },
+    /// Active swap.
+    Swap {
+        /// The device.
+        device: String,
+    },
+    /// A device built on top of it (LVM, md, crypt, ...).
+    Holder {
+        /// The disk or partition that is held.
+        device: String,
+        /// Kernel name of the device on top: `dm-0`, `md127`.
+        by: String,
+        /// Its name for people: `os-root`, `md127`.
+        name: String,
+    },
+}
+
+/// An LVM volume group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeGroup {
+    /// Name.
+    pub name: String,
+    /// LVM's own UUID form.
+    pub uuid: String,
+    /// Where it lies.
+    pub physical_volumes: Vec<PhysicalVolume>,
+    /// What it holds.
+    pub logical_volumes: Vec<LogicalVolume>,
+}
+
+/// An LVM physical volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhysicalVolume {
+    /// Device node, or `[unknown]` for a missing one.
+    pub device: String,
+    /// LVM's own UUID form.
+    pub uuid: String,
+}
+
+/// An LVM logical volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogicalVolume {
+    /// Name.
+    pub name: String,
+    /// Size.
+    pub size: Bytes,
+    /// Whether it is active.
+    pub is_active: bool,
+}
+
+/// An md array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Array {
+    /// Device node: `/dev/md0`.
+    pub device: String,
+    /// Level: `raid1`, `container`; absent when the array is inactive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Array UUID in mdadm's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Whether it runs.
+    pub is_active: bool,
+    /// Device nodes of its members.
+    pub members: Vec<String>,
+    /// Whether it is a firmware RAID container or a volume in one.
+    pub is_firmware: bool,
+}
+
+/// A physical network interface.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Permanent MAC address where known, else the current one; lower case.
+    pub mac: String,
+    /// `up`, `down` or `unknown`.
+    pub state: String,
+    /// IPv4 address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// IPv4 netmask, dotted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netmask: Option<String>,
+    /// Whether PXE (or the way to the master) uses it.
+    pub is_pxe: bool,
+    /// Kernel driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Bus address, `0000:02:00.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus_info: Option<String>,
+    /// Speed of the link in Mbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<u32>,
+    /// Whether there is a carrier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has_carrier: Option<bool>,
+    /// `vendor:device` in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pci_id: Option<String>,
+    /// NUMA node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+    /// MTU in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+/// Something that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What was to be read: a path or the name of a source.
+    pub source: String,
+    /// Why it could not.
+    pub reason: String,
+}

@@ -1,0 +1,303 @@
+//! The request's data model. Sizes are mebibytes, as in the document.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::units::Mib;
+
+/// A password or token. It is shown as `***` and never serialised.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a value into custody.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// Hands the value out, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything a document asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Node id as Nailgun knows it; also the mcollective identity.
+    pub uid: Option<String>,
+    /// Fully qualified host name.
+    pub hostname: String,
+    /// Cobbler profile; the operating system is guessed from it.
+    pub profile: String,
+    /// Resolvers, without the literal quotes that Cobbler wants.
+    pub name_servers: Vec<String>,
+    /// Search domains, likewise.
+    pub search_domains: Vec<String>,
+    /// The interface that the node is reached by.
+    pub admin: AdminInterface,
+    /// Names for physical interfaces, from `udevrules`.
+    pub nic_names: Vec<NicName>,
+    /// Appended to the kernel command line of the installed system.
+    pub kernel_params: String,
+    /// Address of the master.
+    pub master_ip: String,
+    /// Time zone, `Etc/UTC`.
+    pub timezone: String,
+    /// Public keys for root and, in older releases, the default user; without the literal quotes, empty ones dropped.
+    pub ssh_keys: Vec<String>,
+    /// Accounts in the order sent.
+    pub accounts: Vec<Account>,
+    /// Puppet agent.
+    pub puppet: Puppet,
+    /// Mcollective of the installed system, if it is asked for.
+    pub mcollective: Option<Mcollective>,
+    /// Package repositories.
+    pub repositories: Vec<Repository>,
+    /// Images by mount point, in document order.
+    pub images: Vec<ImageSpec>,
+    /// Disks in document order.
+    pub disks: Vec<DiskSpec>,
+    /// Volume groups in document order.
+    pub volume_groups: Vec<VgSpec>,
+    /// Whether CentOS runs Fedora's long-term kernel (`kernel_lt`).
+    pub is_kernel_lt: bool,
+    /// Names of the cloud-init templates that Nailgun prefers.
+    pub templates: std::collections::BTreeMap<String, String>,
+    /// Where cloud-init reports that the first boot is done (extension).
+    pub phone_home: Option<PhoneHome>,
+    /// A cloud-init network-config v2 document to use as it is (extension).
+    pub network: Option<serde_json::Value>,
+}
+
+/// The admin (PXE) interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminInterface {
+    /// Name in the document.
+    pub name: String,
+    /// MAC address, lower case.
+    pub mac: String,
+    /// Address.
+    pub ip: Ipv4Addr,
+    /// Netmask.
+    pub netmask: Ipv4Addr,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A name that an interface is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NicName {
+    /// MAC address, lower case.
+    pub mac: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A user of the installed system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Clear-text password; hashed before it is written anywhere.
+    pub password: Option<Secret>,
+    /// Ready hash.
+    pub hashed_password: Option<Secret>,
+    /// Home folder.
+    pub homedir: Option<String>,
+    /// Login shell.
+    pub shell: String,
+    /// sudo rules.
+    pub sudo: Vec<String>,
+    /// Public keys.
+    pub ssh_keys: Vec<String>,
+}
+
+/// Puppet agent of the installed system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Puppet {
+    /// Server name.
+    pub master: Option<String>,
+    /// Whether the agent runs.
+    pub is_enabled: bool,
+}
+
+/// Mcollective of the installed system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the document's own `mco_` keys")]
+pub struct Mcollective {
+    pub pskey: Secret,
+    pub vhost: String,
+    pub host: String,
+    pub user: String,
+    pub password: Secret,
+    pub connector: String,
+    pub is_enabled: bool,
+    pub identity: String,
+}
+
+/// A package repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the document's own keys")]
+pub struct Repository {
+    pub kind: String,
+    pub name: String,
+    pub uri: String,
+    pub suite: Option<String>,
+    pub section: Option<String>,
+    pub priority: Option<i64>,
+}
+
+/// How an image is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// One gzip stream, of one or several members.
+    Gzip,
+    /// As it is.
+    Raw,
+}
+
+impl Container {
+    /// The document's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// An image and the mount point whose file system it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// Mount point.
+    pub mount: String,
+    /// http, https or file.
+    pub uri: String,
+    /// File system inside.
+    pub format: String,
+    /// Packing.
+    pub container: Container,
+}
+
+/// A disk and what is to be on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// Where it stands in the document, for messages: `$.ks_meta.pm_data.ks_spaces[0]`.
+    pub path: String,
+    /// Kernel name without `/dev/`.
+    pub name: String,
+    /// by-path link without `/dev/`, or the kernel name.
+    pub id: String,
+    /// by-id links without `/dev/`.
+    pub extra: Vec<String>,
+    /// Size.
+    pub size: Mib,
+    /// Whether firmware is to start from it.
+    pub is_bootable: bool,
+    /// Volumes in order; those of size zero or below are kept here with size zero.
+    pub volumes: Vec<VolumeSpec>,
+}
+
+/// A volume on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSpec {
+    /// What it is.
+    pub kind: VolumeKind,
+    /// Size; zero means that it is not wanted.
+    pub size: Mib,
+    /// `ceph` and `cephjournal` have a meaning.
+    pub name: Option<String>,
+    /// Whether what is on it stays.
+    pub keep_data: bool,
+}
+
+/// What a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeKind {
+    /// A reservation for boot records; creates nothing.
+    Boot,
+    /// A reservation for LVM metadata; creates nothing.
+    LvmMetaPool,
+    /// A partition.
+    Partition {
+        /// Mount point.
+        mount: Mount,
+        /// mkfs suffix; `none` and absent are `None`.
+        file_system: Option<String>,
+        /// File system label as asked for.
+        label: Option<String>,
+        /// GPT type GUID, lower case.
+        type_guid: Option<String>,
+    },
+    /// A member of the md array for its mount point.
+    Raid {
+        /// Mount point.
+        mount: Mount,
+        /// mkfs suffix.
+        file_system: Option<String>,
+        /// File system label as asked for.
+        label: Option<String>,
+        /// GPT type GUID, lower case.
+        type_guid: Option<String>,
+    },
+    /// An LVM physical volume.
+    Pv {
+        /// Its group.
+        vg: String,
+        /// What `size` holds for LVM's metadata.
+        lvm_meta_size: Mib,
+    },
+}
+
+/// Where a file system goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// Nowhere.
+    None,
+    /// It is swap.
+    Swap,
+    /// An absolute path.
+    Path(String),
+}
+
+/// A volume group and what is to be in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VgSpec {
+    /// Where it stands in the document.
+    pub path: String,
+    /// Its name (`id` in the document).
+    pub name: String,
+    /// Logical volumes in order.
+    pub volumes: Vec<LvSpec>,
+}
+
+/// A logical volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LvSpec {
+    /// Name.
+    pub name: String,
+    /// Size; zero means that it is not wanted.
+    pub size: Mib,
+    /// Mount point.
+    pub mount: Mount,
+    /// mkfs suffix.
+    pub file_system: Option<String>,
+    /// File system label as asked for.
+    pub label: Option<String>,
+}
+
+/// Where the installed system reports its first boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhoneHome {
+    /// The URL that cloud-init posts to; it holds a token.
+    pub url: Secret,
+}

@@ -1,0 +1,4 @@
+//! The operating system: the only place for unsafe code, ioctls, mounts, external commands and reboot.
+
+pub mod clock;
+pub mod command;
