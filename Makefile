@@ -1,0 +1,80 @@
+# Everything is built and tested through here; `make help` lists the targets. See docs/building.md.
+
+# Distribution of the images: debian or ubuntu. Empty: the host's family, its release and its archives.
+export DISTRO ?=
+export SUITE ?=
+export MIRROR ?=
+# What is costly to build is kept here, keyed by a hash over everything that goes into it.
+export BEDPLATE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bedplate
+# Kernel of the bootstrap (generic, cloud), kind of OS image (full, small), where they are written.
+export KERNEL ?= generic
+export VARIANT ?= full
+export OUT ?=
+# Public keys that may log in to the bootstrap as root: a file in the form of authorized_keys.
+export SSH_AUTHORIZED_KEYS ?=
+# REFRESH=1 builds cached images anew, with the packages of today.
+export REFRESH ?=
+# Another agent than that of `make static` for the bootstrap.
+export AGENT ?=
+# Scenarios of `make e2e`, by part of the name; empty: all.
+E2E ?=
+
+CARGO ?= cargo
+# Scenarios run in guests with the cloud kernel and the small OS image, which are apart from the real ones.
+VM_IMAGES := $(CURDIR)/build/vm
+export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
+
+.NOTPARALLEL:
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test e2e demo demo-stop bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## install the packages that the other targets need (root)
+	@packaging/setup.sh
+
+build: ## agent and master for this host, for development
+	$(CARGO) build --locked --features master
+
+static: ## release agent as one static file, proved static
+	@packaging/static/build.sh
+
+bootstrap: $(if $(AGENT),,static) ## kernel and initrd that network-boot a node (root; KERNEL, OUT, SSH_AUTHORIZED_KEYS)
+	@packaging/bootstrap/build.sh
+
+os-image: ## operating system image to provision, with its side-car (root; VARIANT, OUT)
+	@packaging/os-image/build.sh
+
+vm-images: ## bootstrap with the cloud kernel and small OS image, for tests and demo (root)
+	@$(MAKE) --no-print-directory bootstrap KERNEL=cloud OUT=$(VM_IMAGES)/bootstrap
+	@$(MAKE) --no-print-directory os-image VARIANT=small OUT=$(VM_IMAGES)/os-image
+
+lint: ## formatting, clippy, shellcheck, documentation, dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features master -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features master,e2e -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --features master
+	packaging/lint/shell.sh
+	packaging/lint/dependencies.sh
+
+test-quick: ## tests that need neither root nor a virtual machine
+	$(CARGO) test --locked --features master
+
+test: setup lint test-quick vm-images e2e ## everything that must pass (root)
+
+e2e: ## scenarios in virtual machines (root; E2E=name picks)
+	$(CARGO) test --locked --features master,e2e --test e2e -- $(E2E)
+
+demo: setup vm-images ## provision a virtual machine from discovery to its first boot (root; KEEP=1)
+	$(CARGO) run --locked --features master --example demo
+
+demo-stop: ## end the machine that KEEP=1 left running
+	$(CARGO) run --locked --features master --example demo -- stop
+
+bench: ## measured against peers
+	$(CARGO) bench --locked --features master
+
+clean: ## remove what was built here; the cache stays
+	$(CARGO) clean
+	rm -rf build
