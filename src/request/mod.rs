@@ -1,8 +1,189 @@
 //! What is wanted: a provision.json as a typed value. Pure; knows nothing of the machine.
 
+mod image_meta;
 mod model;
+mod nailgun;
+mod names;
+mod reader;
+mod spaces;
 
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
     Account, AdminInterface, Container, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName, PhoneHome, Puppet,
     Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
+pub use reader::Violation;
+
+/// A request and what was odd about its document.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The request.
+    pub request: Request,
+    /// Unknown keys and the like, each with its JSON path.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that reading a document brought to light.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The request, when there is no violation.
+    pub request: Option<Request>,
+    /// All faults.
+    pub violations: Vec<Violation>,
+    /// What is odd but harmless.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a document: JSON, or YAML of which JSON is a part.
+///
+/// # Errors
+/// `Request` when it is neither.
+pub fn check(document: &[u8]) -> Result<Checked> {
+    let value = parse_text(document)?;
+    let (request, findings) = nailgun::read(&value);
+    Ok(Checked { request, violations: findings.violations, warnings: findings.warnings })
+}
+
+/// Reads a document that must be free of faults.
+///
+/// # Errors
+/// `Request` with every violation and its JSON path.
+pub fn parse(document: &[u8]) -> Result<Parsed> {
+    let checked = check(document)?;
+    match checked.request {
+        Some(request) => Ok(Parsed { request, warnings: checked.warnings }),
+        None => {
+            let faults: Vec<_> = checked.violations.iter().map(ToString::to_string).collect();
+            let count = if faults.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", faults.len()) };
+            Err(Error::new(Kind::Request, format!("reading the request: {count}: {}", faults.join("; ")))
+                .advise("correct the document; `bedplate validate FILE` checks it without touching anything"))
+        }
+    }
+}
+
+/// JSON first: its errors are the more exact ones. YAML only where the document does not look like JSON.
+fn parse_text(document: &[u8]) -> Result<Value> {
+    let not_json = match serde_json::from_slice(document) {
+        Ok(value) => return Ok(value),
+        Err(cause) => cause,
+    };
+    let text = std::str::from_utf8(document)
+        .map_err(|cause| Error::caused(Kind::Request, "reading the request: $: expected UTF-8", cause))?;
+    if text.trim_start().starts_with(['{', '[', '"']) || text.trim().is_empty() {
+        return Err(Error::caused(Kind::Request, "reading the request: $: it is not JSON", not_json));
+    }
+    serde_saphyr::from_str(text).map_err(|cause| {
+        let cause = cause.to_string();
+        let line = cause.lines().next().unwrap_or_default();
+        Error::new(Kind::Request, format!("reading the request: $: it is neither JSON ({not_json}) nor YAML ({line})"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Value {
+        let path = format!("{}/tests/fixtures/provision/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn faults(document: &Value) -> Vec<String> {
+        check(document.to_string().as_bytes()).unwrap().violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_document_of_fuel_is_read_without_fault_or_warning() {
+        let folder = format!("{}/tests/fixtures/provision", env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let checked = check(&std::fs::read(&path).unwrap()).unwrap();
+            assert_eq!(checked.violations, [], "{}", path.display());
+            assert_eq!(checked.warnings, [""; 0], "{}", path.display());
+            count += 1;
+        }
+        assert_eq!(count, 11);
+    }
+
+    #[test]
+    fn cobbler_quotes_are_taken_off() {
+        let request = parse(fixture("01-single-disk-lvm").to_string().as_bytes()).unwrap().request;
+        assert_eq!(request.name_servers, ["10.20.0.2"]);
+        assert_eq!(request.search_domains, ["example.test"]);
+        assert_eq!(request.ssh_keys.len(), 1, "an empty auth_key is not a key");
+        assert!(request.ssh_keys[0].starts_with("ssh-rsa "));
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_with_their_paths() {
+        let mut document = fixture("01-single-disk-lvm");
+        document["hostname"] = 7.into();
+        document["ks_meta"]["image_data"]["/"]["container"] = "zip".into();
+        document["ks_meta"]["pm_data"]["ks_spaces"][0]["volumes"][3]["size"] = "59456".into();
+        document["ks_meta"]["pm_data"]["ks_spaces"][1]["volumes"][0]["mount"] = "../etc".into();
+        assert_eq!(
+            faults(&document),
+            [
+                "$.hostname: expected a string, found the number 7",
+                "$.ks_meta.pm_data.ks_spaces[0].volumes[3].size: expected an integer, found the string \"59456\"",
+                "$.ks_meta.pm_data.ks_spaces[1].volumes[0].mount: expected \"none\", \"swap\" or an absolute path, found the string \"../etc\"",
+                "$.ks_meta.image_data[\"/\"].container: expected one of the image containers \"gzip\" and \"raw\", found the string \"zip\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn missing_ks_meta_is_named() {
+        let mut document = fixture("01-single-disk-lvm");
+        document.as_object_mut().unwrap().remove("ks_meta");
+        assert!(faults(&document).contains(&"$.ks_meta: missing, but required".to_owned()));
+        let error = parse(document.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Request);
+    }
+
+    #[test]
+    fn admin_interface_is_found_whatever_the_case_of_its_mac() {
+        let mut document = fixture("01-single-disk-lvm");
+        document["interfaces"]["enp0s3"]["mac_address"] = "52-54-00-00-01-01".into();
+        document["kernel_options"]["netcfg/choose_interface"] = "52:54:00:00:01:01".to_uppercase().into();
+        assert_eq!(faults(&document), [""; 0]);
+        document["kernel_options"]["netcfg/choose_interface"] = "52:54:00:00:01:99".into();
+        assert_eq!(
+            faults(&document),
+            [
+                "$.kernel_options[\"netcfg/choose_interface\"]: expected the MAC address of one of $.interfaces (52:54:00:00:01:01, 52:54:00:00:01:02), found 52:54:00:00:01:99"
+            ]
+        );
+    }
+
+    #[test]
+    fn yaml_is_read_where_it_is_not_json() {
+        let yaml = serde_saphyr::to_string(&fixture("01-single-disk-lvm")).unwrap();
+        assert!(serde_json::from_str::<Value>(&yaml).is_err());
+        assert_eq!(
+            parse(yaml.as_bytes()).unwrap().request,
+            parse(fixture("01-single-disk-lvm").to_string().as_bytes()).unwrap().request
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_document_is_refused() {
+        for document in [&b"{\"hostname\": "[..], b"", b"\xff\xfe", b"[1, 2", b"a: [", b"- x\n- y", b"hello", b"null"] {
+            let error = parse(document).unwrap_err();
+            assert_eq!(error.kind(), Kind::Request, "{document:?}");
+            assert!(error.to_string().contains('$'), "an error without a path: {error}");
+        }
+    }
+
+    #[test]
+    fn two_file_systems_on_one_mount_point_contradict() {
+        let mut document = fixture("01-single-disk-lvm");
+        document["ks_meta"]["pm_data"]["ks_spaces"][2]["volumes"][0]["mount"] = "/".into();
+        assert_eq!(faults(&document), ["$.ks_meta.pm_data.ks_spaces: 2 file systems are to be mounted on /"]);
+    }
+}
