@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`units`], [`error`] | sizes as types; whose fault an error is, and its exit code |
 //! | [`sys`] | the operating system: ioctls, mounts, external commands |
+//! | [`http`] | the one HTTP client |
 //! | [`report`] | events, sinks, the final report |
 //! | [`request`] | what is wanted |
 //! | [`inventory`] | what is there |
@@ -26,6 +27,7 @@
 //! | `master` | the embedded master (feature `master`) |
 
 pub mod error;
+pub mod http;
 pub mod inventory;
 pub mod report;
 pub mod request;
