@@ -148,9 +148,9 @@ pub struct Disk {
     /// For device-mapper devices their UUID (`mpath-..`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dm_uuid: Option<String>,
-    /// For a multipath map the names of the disks that are its paths.
+    /// For a multipath map the disks that are its paths; they are no entries of their own in the inventory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
+    pub paths: Vec<MultipathPath>,
     /// Kind of the partition table on it: `gpt`, `dos`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
@@ -194,6 +194,16 @@ impl Disk {
             && self.signatures.is_empty()
             && self.uses.is_empty()
     }
+}
+
+/// A disk that is one way to the storage behind a multipath map, and therefore nothing to write to by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MultipathPath {
+    /// Kernel name, as in [`Disk::name`].
+    pub name: String,
+    /// Every link to it that udev made, sorted.
+    #[serde(default)]
+    pub links: Vec<String>,
 }
 
 /// A partition as the kernel knows it.
