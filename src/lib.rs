@@ -29,6 +29,7 @@
 pub mod error;
 pub mod http;
 pub mod inventory;
+pub mod layout;
 pub mod report;
 pub mod request;
 pub mod sys;

@@ -1,0 +1,78 @@
+//! Whether LVM and the images fit, before LVM and the images say so.
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::model::Layout;
+use crate::units::{Bytes, Mib};
+
+/// LVM's default extent size.
+const EXTENT: u64 = 4;
+
+/// Checks that every group holds its volumes.
+///
+/// # Errors
+/// `Request` with the extents that are needed and those that there are.
+pub fn check_groups(layout: &Layout) -> Result<()> {
+    for group in layout.vgs.iter() {
+        let available: u64 = group.pvs.iter().map(|device| extents(layout, device)).sum();
+        let volumes = layout.lvs.iter().filter(|volume| volume.vg == group.name);
+        let needed: u64 = volumes.clone().map(|volume| volume.size_mib.get().div_ceil(EXTENT)).sum();
+        if needed > available {
+            let names: Vec<_> = volumes.map(|volume| format!("{} {}", volume.name, volume.size_mib)).collect();
+            return Err(Error::new(
+                Kind::Request,
+                format!(
+                    "$.ks_meta.pm_data.ks_spaces: volume group {} is too small: its volumes ({}) need {needed} extents of {EXTENT} MiB, its physical volumes have {available}",
+                    group.name,
+                    names.join(", "),
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Extents that LVM makes on a physical volume.
+///
+/// Metadata of M MiB begins at 4 KiB, so that data begin at the next whole MiB, M + 1; the second copy takes its size
+/// from the end, rounded up likewise (measured with lvm2 2.03: `pvs -o pe_start,pv_size`).
+fn extents(layout: &Layout, device: &str) -> u64 {
+    let Some(pv) = layout.pvs.iter().find(|pv| pv.name == device) else { return 0 };
+    let size = device_size(layout, device).map_or(0, Mib::get);
+    size.saturating_sub(2 * (pv.metadatasize_mib.get() + 1)) / EXTENT
+}
+
+/// Size of a partition, array or volume of the layout. An array of mirrored members has the size of the smallest.
+pub fn device_size(layout: &Layout, device: &str) -> Option<Mib> {
+    let partitions = || layout.disks.iter().flat_map(|disk| &disk.partitions);
+    let partition = |device: &str| partitions().find(|it| it.device == device).map(|it| it.size_mib);
+    let volume = || layout.lvs.iter().find(|it| it.device == device).map(|it| it.size_mib);
+    let array = || {
+        let md = layout.mds.iter().find(|it| it.name == device)?;
+        md.devices.iter().filter_map(|member| partition(member)).min()
+    };
+    partition(device).or_else(volume).or_else(array)
+}
+
+/// Checks that every image whose size is known fits its target.
+///
+/// # Errors
+/// `Image` with both sizes.
+pub fn check_images(layout: &Layout) -> Result<()> {
+    for image in &layout.images {
+        let target = device_size(layout, &image.target).and_then(Mib::bytes);
+        let (Some(size), Some(target)) = (image.size.map(Bytes::new), target) else { continue };
+        if size > target {
+            return Err(Error::new(
+                Kind::Image,
+                format!(
+                    "image {} is larger than its target {}: {} unpacked, {} there",
+                    image.uri,
+                    image.target,
+                    size.exact(),
+                    target.exact()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
