@@ -30,6 +30,7 @@ pub mod error;
 pub mod http;
 pub mod inventory;
 pub mod layout;
+pub mod plan;
 pub mod report;
 pub mod request;
 pub mod sys;

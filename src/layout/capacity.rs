@@ -33,12 +33,12 @@ pub fn check_groups(layout: &Layout) -> Result<()> {
 
 /// Extents that LVM makes on a physical volume.
 ///
-/// Metadata of M MiB begins at 4 KiB, so that data begin at the next whole MiB, M + 1; the second copy takes its size
-/// from the end, rounded up likewise (measured with lvm2 2.03: `pvs -o pe_start,pv_size`).
+/// Metadata of M MiB begins at 4 KiB, so that data begin at the next whole MiB, M + 1; the second copy takes M MiB at
+/// the end (measured with lvm2 2.03: `pvs -o pe_start,vg_extent_count` after `pvcreate --metadatacopies 2`).
 fn extents(layout: &Layout, device: &str) -> u64 {
     let Some(pv) = layout.pvs.iter().find(|pv| pv.name == device) else { return 0 };
     let size = device_size(layout, device).map_or(0, Mib::get);
-    size.saturating_sub(2 * (pv.metadatasize_mib.get() + 1)) / EXTENT
+    size.saturating_sub(2 * pv.metadatasize_mib.get() + 1) / EXTENT
 }
 
 /// Size of a partition, array or volume of the layout. An array of mirrored members has the size of the smallest.

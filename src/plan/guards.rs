@@ -1,0 +1,182 @@
+//! What a plan must not touch, and what it must find as it was.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Kind, Result};
+use crate::inventory::{Disk, Inventory, Use, VolumeGroup};
+use crate::layout::Layout;
+use crate::plan::Step;
+
+/// Refuses disks that are mounted, swapped on, or held by something that the plan would not close.
+pub fn refuse_disks_in_use(disks: &[&Disk], inventory: &Inventory) -> Result<()> {
+    for disk in disks {
+        for usage in &disk.uses {
+            refuse_use(disk, usage, inventory)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_use(disk: &Disk, usage: &Use, inventory: &Inventory) -> Result<()> {
+    let refuse = |what: String, advice: String| {
+        Err(Error::new(Kind::Refused, format!("disk {} is in use: {what}", disk.device)).advise(advice))
+    };
+    match usage {
+        Use::Mount { device, path } => {
+            refuse(format!("{device} is mounted on {path}"), format!("if that is no mistake: umount {path}"))
+        }
+        Use::Swap { device } => refuse(format!("{device} is active swap"), format!("swapoff {device}")),
+        Use::Holder { device, by, name } => {
+            let is_volume = inventory.volume_groups.iter().any(|group| holds(group, name));
+            let is_array = inventory.arrays.iter().any(|array| array.device == format!("/dev/{by}"));
+            if is_volume || is_array {
+                return Ok(());
+            }
+            refuse(format!("{device} is held by {by} ({name})"), format!("free {device} from {name} first"))
+        }
+    }
+}
+
+/// Whether a device-mapper name is that of one of the group's volumes.
+fn holds(group: &VolumeGroup, mapper_name: &str) -> bool {
+    let group_name = group.name.replace('-', "--");
+    // Hidden parts of thin, cached or mirrored volumes are named GROUP-VOLUME_suffix.
+    mapper_name.strip_prefix(&group_name).is_some_and(|rest| rest.starts_with('-') && !rest.starts_with("--"))
+}
+
+/// Which groups and arrays must be closed before the disks are prepared.
+///
+/// Those that lie on prepared disks alone are closed. One that reaches beyond them is refused, and so is a foreign one
+/// with the name of a planned one.
+pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory) -> Result<Vec<Step>> {
+    let prepared: BTreeSet<&str> = disks
+        .iter()
+        .filter(|disk| !kept.contains(&disk.device))
+        .flat_map(|disk| std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)))
+        .map(String::as_str)
+        .collect();
+    let kept_devices: BTreeSet<&str> = disks
+        .iter()
+        .filter(|disk| kept.contains(&disk.device))
+        .flat_map(|disk| disk.partitions.iter().map(|it| it.device.as_str()))
+        .collect();
+    let mut steps = Vec::new();
+    // Arrays that will be closed carry physical volumes, too.
+    let mut closed: BTreeSet<&str> = prepared.clone();
+    let mut array_steps = Vec::new();
+    for array in &inventory.arrays {
+        let ours = array.members.iter().filter(|member| prepared.contains(member.as_str())).count();
+        if ours == 0 {
+            let is_planned = layout.mds.iter().any(|md| md.name == array.device);
+            let is_kept = array.members.iter().all(|member| kept_devices.contains(member.as_str()));
+            if is_planned && !is_kept {
+                return Err(foreign("array", &array.device, &array.members, &format!("mdadm --stop {}", array.device)));
+            }
+            continue;
+        }
+        if disks.iter().any(|disk| disk.device == array.device) {
+            continue;
+        }
+        if ours < array.members.len() {
+            return Err(beyond(
+                "array",
+                &array.device,
+                &array.members,
+                &prepared,
+                &format!("mdadm --stop {}", array.device),
+            ));
+        }
+        closed.insert(&array.device);
+        array_steps.push(Step::StopArray { device: array.device.clone(), members: array.members.clone() });
+    }
+    for group in &inventory.volume_groups {
+        let places: Vec<String> = group.physical_volumes.iter().map(|pv| pv.device.clone()).collect();
+        let ours = places.iter().filter(|place| closed.contains(place.as_str())).count();
+        let free = format!("vgremove {}, or vgrename {} NEWNAME", group.name, group.uuid);
+        if ours == 0 {
+            let is_planned = layout.vgs.iter().any(|vg| vg.name == group.name);
+            let is_kept = places.iter().all(|place| kept_devices.contains(place.as_str()));
+            if is_planned && !is_kept {
+                return Err(foreign("volume group", &group.name, &places, &free));
+            }
+        } else if ours < places.len() {
+            return Err(beyond("volume group", &group.name, &places, &closed, &free));
+        } else {
+            steps.push(Step::DeactivateVolumeGroup { name: group.name.clone(), uuid: group.uuid.clone() });
+        }
+    }
+    // Groups first: they may lie on the arrays.
+    steps.append(&mut array_steps);
+    Ok(steps)
+}
+
+fn foreign(what: &str, name: &str, places: &[String], free: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!(
+            "{what} {name} is to be made, and one of that name lies on {}, which the request does not name",
+            places.join(", ")
+        ),
+    )
+    .advise(format!("free the name if it is not needed: {free}"))
+}
+
+fn beyond(what: &str, name: &str, places: &[String], named: &BTreeSet<&str>, free: &str) -> Error {
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        places.iter().map(String::as_str).partition(|place| named.contains(place));
+    Error::new(
+        Kind::Refused,
+        format!(
+            "{what} {name} lies on {}, which the request prepares anew, and on {}, which it does not",
+            inside.join(", "),
+            outside.join(", ")
+        ),
+    )
+    .advise(format!("free the disks if it is not needed: {free}"))
+}
+
+/// Compares the partitions of kept disks with the document: numbers, starts and sizes.
+pub fn compare_kept_disks(
+    layout: &Layout,
+    disks: &[&Disk],
+    kept: &BTreeSet<String>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    for (laid, disk) in layout.disks.iter().zip(disks).filter(|(laid, _)| kept.contains(&laid.device)) {
+        // A bare list of devices says nothing of partitions; a machine that was looked at says whether there is data.
+        if disk.partitions.is_empty() && disk.table.is_none() && disk.has_data.is_none() {
+            warnings.push(format!(
+                "disk {}: its partitions are not known, so what is to be kept was not compared",
+                disk.device
+            ));
+            continue;
+        }
+        let wanted: Vec<_> = laid
+            .partitions
+            .iter()
+            .filter_map(|it| Some((it.number, it.start_mib.bytes()?.get(), it.size_mib.bytes()?.get())))
+            .collect();
+        let found: Vec<_> = disk.partitions.iter().map(|it| (it.number, it.start.get(), it.size.get())).collect();
+        if wanted != found {
+            return Err(Error::new(
+                Kind::Hardware,
+                format!(
+                    "disk {} is to be kept and does not have the partitions of the request: expected {}, found {}",
+                    disk.device,
+                    list(&wanted),
+                    list(&found)
+                ),
+            )
+            .advise("the request must list the same volumes in the same order as when the disk was prepared"));
+        }
+    }
+    Ok(())
+}
+
+fn list(partitions: &[(u32, u64, u64)]) -> String {
+    if partitions.is_empty() {
+        return "none".to_owned();
+    }
+    let items = partitions.iter().map(|(number, start, size)| format!("{number} at byte {start} of {size} bytes"));
+    items.collect::<Vec<_>>().join(", ")
+}

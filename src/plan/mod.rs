@@ -1,0 +1,138 @@
+//! What will be done: ordered steps as data, what each destroys, what must be true afterwards, and a digest over all
+//! of it. Pure: the same inputs and seed give the same plan, byte for byte.
+
+mod guards;
+mod identity;
+mod losses;
+mod render;
+mod step;
+mod steps;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::inventory::{FirmwareMode, Inventory};
+use crate::layout::{self, Layout, Resolved};
+use crate::request::{Request, SideCar};
+
+pub use identity::Identities;
+pub use losses::Loss;
+pub use step::{DiskIdentity, Expectation, Step, TablePartition, TargetMount};
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `sha256:HEX` over the plan without this key, as JSON with sorted keys and no white space.
+    pub digest: String,
+    /// From which all UUIDs of the plan are derived.
+    pub seed: String,
+    /// How the machine starts.
+    pub firmware: FirmwareMode,
+    /// Where everything goes.
+    pub layout: Layout,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What is lost.
+    pub destroys: Vec<Loss>,
+    /// What must be true afterwards.
+    pub expectations: Vec<Expectation>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the plan that carries out `request` on this machine.
+///
+/// Without `seed` the UUIDs derive from the layout and the identities of the disks, so that an unchanged machine gets
+/// the same plan again.
+///
+/// # Errors
+/// Those of [`layout::resolve`]; `Refused` when a disk is in use or something on it reaches beyond the disks that the
+/// request names.
+pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>, seed: Option<&str>) -> Result<Plan> {
+    let resolved = layout::resolve(request, inventory, side_car)?;
+    let Resolved { layout, disks, mut warnings } = resolved;
+    if side_car.is_none() {
+        warnings.push("the images have no metadata beside them: their size and digest are not checked".to_owned());
+    } else {
+        let unproved = layout.images.iter().filter(|image| image.md5.is_none());
+        warnings
+            .extend(unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", image.uri)));
+    }
+    let kept = steps::kept_disks(&layout);
+    guards::refuse_disks_in_use(&disks, inventory)?;
+    guards::compare_kept_disks(&layout, &disks, &kept, &mut warnings)?;
+    let closings = guards::closings(&layout, &disks, &kept, inventory)?;
+    let seed = match seed {
+        Some(seed) => seed.to_owned(),
+        None => identity::seed(request, &layout, &disks)?,
+    };
+    let identities = Identities::new(&seed);
+    let (steps, expectations) = steps::order(&layout, &disks, &kept, closings, side_car, &identities)?;
+    let destroys = losses::of(&disks, &kept, inventory, &layout);
+    let firmware = inventory.firmware.mode;
+    let mut plan = Plan { digest: String::new(), seed, firmware, layout, steps, destroys, expectations, warnings };
+    plan.digest = plan.compute_digest()?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// The digest that belongs into `digest`.
+    ///
+    /// # Errors
+    /// `Bug` when the plan cannot be written as JSON.
+    pub fn compute_digest(&self) -> Result<String> {
+        let mut value =
+            serde_json::to_value(self).map_err(|cause| Error::bug(format!("writing the plan as JSON: {cause}")))?;
+        if let Some(object) = value.as_object_mut() {
+            object.remove("digest");
+        }
+        // serde_json sorts the keys of a Value and writes no white space.
+        Ok(format!("sha256:{}", hex(&Sha256::digest(value.to_string()))))
+    }
+
+    /// Reads a saved plan.
+    ///
+    /// # Errors
+    /// `Request` when it is not a plan, `Refused` when it was changed since it was made.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let plan: Self = serde_json::from_slice(bytes)
+            .map_err(|cause| Error::caused(Kind::Request, "reading the plan: $", cause))?;
+        let digest = plan.compute_digest()?;
+        if digest != plan.digest {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the saved plan was changed: it says digest {}, its content has {digest}", plan.digest),
+            ));
+        }
+        Ok(plan)
+    }
+
+    /// Refuses this plan unless its digest is the one named.
+    ///
+    /// # Errors
+    /// `Refused` with both digests.
+    pub fn require_digest(&self, digest: &str) -> Result<()> {
+        if self.digest == digest {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Refused,
+            format!("the plan is not the one that was approved: approved {digest}, made here {}", self.digest),
+        )
+        .advise(
+            "the machine or the request changed since the plan was shown; look at the plan again and approve it anew",
+        ))
+    }
+
+    /// The plan for people.
+    #[must_use]
+    pub fn text(&self, colour: bool) -> String {
+        render::text(self, colour)
+    }
+}
+
+/// Hexadecimal digits in lower case.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,212 @@
+//! The steps of a plan and what must be true after them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, Mib, SectorSize};
+
+/// By what a disk is recognised again when the plan is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskIdentity {
+    /// Device node.
+    pub device: String,
+    /// Size.
+    pub size: Bytes,
+    /// Bytes per logical sector.
+    pub sector_size: SectorSize,
+    /// Model, for people.
+    pub model: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// World wide name.
+    pub wwn: Option<String>,
+}
+
+/// An entry of a partition table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePartition {
+    /// Number.
+    pub number: u32,
+    /// Device node.
+    pub device: String,
+    /// Offset from the start of the disk.
+    pub start: Bytes,
+    /// Size.
+    pub size: Bytes,
+    /// GPT type.
+    pub type_guid: String,
+    /// GPT identity.
+    pub guid: String,
+    /// GPT name, at most 36 characters.
+    pub name: String,
+}
+
+/// A file system of the installed system, and where it is mounted while it is worked on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetMount {
+    /// Device node.
+    pub device: String,
+    /// Mount point within the installed system.
+    pub path: String,
+    /// Type of file system.
+    pub kind: String,
+}
+
+/// One thing that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields repeat the layout's")]
+pub enum Step {
+    /// Ends the use of a volume group whose disks are prepared anew.
+    DeactivateVolumeGroup { name: String, uuid: String },
+    /// Ends an md array whose disks are prepared anew.
+    StopArray { device: String, members: Vec<String> },
+    /// Erases the signatures of everything on a disk and its partitions.
+    EraseDisk { disk: DiskIdentity, partitions: Vec<String> },
+    /// Writes a partition table, clears the ends of each partition, and waits for the device nodes.
+    WriteTable { disk: DiskIdentity, guid: String, partitions: Vec<TablePartition> },
+    /// Starts a volume group that is kept.
+    ActivateVolumeGroup { name: String },
+    /// Starts an md array that is kept.
+    AssembleArray { device: String, members: Vec<String> },
+    /// Creates an md array.
+    CreateArray { device: String, level: String, metadata: String, uuid: String, members: Vec<String> },
+    /// Makes a partition an LVM physical volume.
+    CreatePhysicalVolume { device: String, metadata_size: Mib, metadata_copies: u32 },
+    /// Creates a volume group.
+    CreateVolumeGroup { name: String, physical_volumes: Vec<String> },
+    /// Creates a logical volume.
+    CreateLogicalVolume { group: String, name: String, size: Mib, device: String },
+    /// Makes a file system or swap.
+    MakeFileSystem { device: String, kind: String, label: Option<String>, uuid: String },
+    /// Writes an image, proves it, grows its file system and gives it an identity of its own.
+    WriteImage {
+        source: String,
+        target: String,
+        container: String,
+        /// File system inside.
+        format: String,
+        label: Option<String>,
+        uuid: String,
+        /// Unpacked size.
+        size: Option<Bytes>,
+        /// Digests of the unpacked image, `algorithm:hex`.
+        digests: Vec<String>,
+        /// Size of what is fetched.
+        container_size: Option<Bytes>,
+        /// Digests of what is fetched.
+        container_digests: Vec<String>,
+    },
+    /// Writes the config drive.
+    WriteConfigDrive { device: String, size: Bytes, sector_size: SectorSize, label: String, volume_id: u32 },
+    /// Mounts the installed system.
+    MountTarget { mounts: Vec<TargetMount> },
+    /// Writes the installed system's fstab and what else it must know of its disks.
+    WriteSystemFiles { fstab: Vec<String>, arrays: Vec<String> },
+    /// Writes GRUB's configuration.
+    ConfigureGrub {
+        kernel_params: String,
+        /// `root=` of the kernel.
+        root: String,
+        /// UUID of the file system with the kernel.
+        boot_uuid: String,
+        /// Where the kernel lies within that file system: `/` or `/boot/`.
+        boot_prefix: String,
+        kernel_regexp: Option<String>,
+        initrd_regexp: Option<String>,
+    },
+    /// Makes disks bootable: the last thing that is written.
+    InstallBootCode { disks: Vec<DiskIdentity> },
+    /// Unmounts the installed system.
+    UnmountTarget,
+}
+
+impl Step {
+    /// A short identifier, for events and reports.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match self {
+            Self::DeactivateVolumeGroup { name, .. } => format!("deactivate-vg {name}"),
+            Self::StopArray { device, .. } => format!("stop-array {device}"),
+            Self::EraseDisk { disk, .. } => format!("erase {}", disk.device),
+            Self::WriteTable { disk, .. } => format!("partition {}", disk.device),
+            Self::ActivateVolumeGroup { name } => format!("activate-vg {name}"),
+            Self::AssembleArray { device, .. } => format!("assemble-array {device}"),
+            Self::CreateArray { device, .. } => format!("create-array {device}"),
+            Self::CreatePhysicalVolume { device, .. } => format!("create-pv {device}"),
+            Self::CreateVolumeGroup { name, .. } => format!("create-vg {name}"),
+            Self::CreateLogicalVolume { group, name, .. } => format!("create-lv {group}/{name}"),
+            Self::MakeFileSystem { device, .. } => format!("mkfs {device}"),
+            Self::WriteImage { target, .. } => format!("write-image {target}"),
+            Self::WriteConfigDrive { device, .. } => format!("configdrive {device}"),
+            Self::MountTarget { .. } => "mount-target".to_owned(),
+            Self::WriteSystemFiles { .. } => "system-files".to_owned(),
+            Self::ConfigureGrub { .. } => "configure-grub".to_owned(),
+            Self::InstallBootCode { .. } => "boot-code".to_owned(),
+            Self::UnmountTarget => "unmount-target".to_owned(),
+        }
+    }
+}
+
+/// The step in the operator's words.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeactivateVolumeGroup { name, .. } => write!(f, "deactivate volume group {name}"),
+            Self::StopArray { device, members } => write!(f, "stop array {device} of {}", members.join(", ")),
+            Self::EraseDisk { disk, .. } => write!(f, "erase all signatures on {}", disk.device),
+            Self::WriteTable { disk, partitions, .. } => {
+                write!(f, "write a GPT with {} partitions to {}", partitions.len(), disk.device)
+            }
+            Self::ActivateVolumeGroup { name } => write!(f, "activate the kept volume group {name}"),
+            Self::AssembleArray { device, .. } => write!(f, "assemble the kept array {device}"),
+            Self::CreateArray { device, level, members, .. } => {
+                write!(f, "create array {device} ({level}) of {}", members.join(", "))
+            }
+            Self::CreatePhysicalVolume { device, .. } => write!(f, "create physical volume {device}"),
+            Self::CreateVolumeGroup { name, physical_volumes } => {
+                write!(f, "create volume group {name} on {}", physical_volumes.join(", "))
+            }
+            Self::CreateLogicalVolume { group, name, size, .. } => write!(f, "create volume {group}/{name} of {size}"),
+            Self::MakeFileSystem { device, kind, label, .. } => {
+                write!(f, "make {kind} on {device}")?;
+                label.as_ref().map_or(Ok(()), |label| write!(f, " with label {label}"))
+            }
+            Self::WriteImage { source, target, size, .. } => {
+                write!(f, "write image {source} to {target}")?;
+                size.map_or(Ok(()), |size| write!(f, " ({size})"))
+            }
+            Self::WriteConfigDrive { device, .. } => write!(f, "write the config drive to {device}"),
+            Self::MountTarget { mounts } => write!(f, "mount the installed system ({} file systems)", mounts.len()),
+            Self::WriteSystemFiles { fstab, .. } => write!(f, "write fstab ({} lines)", fstab.len()),
+            Self::ConfigureGrub { .. } => f.write_str("configure GRUB"),
+            Self::InstallBootCode { disks } => {
+                let names: Vec<_> = disks.iter().map(|disk| disk.device.as_str()).collect();
+                write!(f, "install boot code on {}", names.join(", "))
+            }
+            Self::UnmountTarget => f.write_str("unmount the installed system"),
+        }
+    }
+}
+
+/// What must be true of the medium when all steps are done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "that", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields repeat the layout's")]
+pub enum Expectation {
+    /// A disk has exactly this table.
+    Table { device: String, guid: String, partitions: Vec<TablePartition> },
+    /// An array runs on these members.
+    Array { device: String, level: String, uuid: Option<String>, members: Vec<String> },
+    /// A group lies on these physical volumes.
+    VolumeGroup { name: String, physical_volumes: Vec<String> },
+    /// A logical volume has at least this size, rounded up to extents of 4 MiB.
+    LogicalVolume { group: String, name: String, size: Mib },
+    /// A device holds this file system.
+    FileSystem { device: String, kind: String, uuid: String, label: Option<String> },
+    /// The installed system's fstab has exactly these lines.
+    Fstab { mounts: Vec<TargetMount>, lines: Vec<String> },
+    /// A disk starts GRUB.
+    BootCode { device: String },
+}
