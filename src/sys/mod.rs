@@ -1,4 +1,5 @@
 //! The operating system: the only place for unsafe code, ioctls, mounts, external commands and reboot.
 
+pub mod block;
 pub mod clock;
 pub mod command;
