@@ -3,3 +3,7 @@
 pub mod block;
 pub mod clock;
 pub mod command;
+pub mod gpt;
+pub mod lock;
+pub mod mount;
+pub mod signal;

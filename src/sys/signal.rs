@@ -1,0 +1,60 @@
+//! SIGINT and SIGTERM end a run between two steps or chunks, so that it can clean up.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::error::{Context as _, Error, Kind, Result};
+
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// Set as soon as the process was asked to end.
+pub fn cancel_flag() -> Arc<AtomicBool> {
+    Arc::clone(FLAG.get_or_init(|| Arc::new(AtomicBool::new(false))))
+}
+
+/// Starts to listen for SIGINT and SIGTERM.
+///
+/// # Errors
+/// `Bug` when the kernel refuses a handler.
+pub fn install() -> Result<()> {
+    // The handler may only touch what exists already.
+    cancel_flag();
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: `note` only stores to atomics, which is async-signal-safe (signal-safety(7)).
+        #[allow(unsafe_code, reason = "sigaction installs a handler that runs at any point")]
+        unsafe { sigaction(signal, &action) }.context(Kind::Bug, || format!("listening for {signal}"))?;
+    }
+    Ok(())
+}
+
+extern "C" fn note(signal: i32) {
+    RECEIVED.store(signal, Ordering::SeqCst);
+    if let Some(flag) = FLAG.get() {
+        flag.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The error that ends a run which was asked to end.
+///
+/// # Errors
+/// `Interrupted` or `Terminated` once a signal was received.
+pub fn check() -> Result<()> {
+    if !cancel_flag().load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    Err(received())
+}
+
+/// The error for the signal that was received.
+#[must_use]
+pub fn received() -> Error {
+    if RECEIVED.load(Ordering::SeqCst) == Signal::SIGINT as i32 {
+        Error::new(Kind::Interrupted, "interrupted by SIGINT")
+    } else {
+        Error::new(Kind::Terminated, "ended by SIGTERM")
+    }
+}
