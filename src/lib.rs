@@ -26,6 +26,7 @@
 //! | `commands` | one file a subcommand |
 //! | `master` | the embedded master (feature `master`) |
 
+pub mod boot;
 pub mod error;
 pub mod http;
 pub mod inventory;
