@@ -13,8 +13,10 @@ die() {
 # Artefacts that are costly to build lie outside the repository, so that a fresh clone finds them.
 cache_dir() { printf '%s\n' "${BEDPLATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bedplate}"; }
 
+repository=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
+
 # digest_of WORD.. -- PATH..: one short digest over the words and over names, modes and contents of the
-# files below the paths. It is what a cached artefact is keyed by.
+# files below the paths, which are relative to the repository: each clone finds the same artefacts.
 digest_of() {
     local words=()
     while [ "$1" != -- ]; do
@@ -23,6 +25,7 @@ digest_of() {
     done
     shift
     {
+        cd "$repository" || exit
         printf '%s\n' "${words[@]}"
         find "$@" -type f -printf '%m %p\n' | sort
         find "$@" -type f -print0 | sort -z | xargs -0 cat

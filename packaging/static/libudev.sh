@@ -86,7 +86,7 @@ build() {
 main() {
     local version result
     version=$(source_version)
-    result=$(cache_dir)/libudev-$version-$(digest_of "$(cc -dumpfullversion)" -- "$here/libudev.sh")
+    result=$(cache_dir)/libudev-$version-$(digest_of "$(cc -dumpfullversion)" -- packaging/static/libudev.sh)
     lock libudev
     [ -e "$result/libudev.a" ] || build "$result" "$version" >&2
     printf '%s\n' "$result"
