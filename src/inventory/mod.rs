@@ -1,8 +1,20 @@
 //! What is there: a read-only picture of the machine, a plain value that can be saved and replayed.
 
+mod arrays;
+mod block;
+mod content;
+mod disks;
+mod lvm;
+mod machine;
 mod model;
+mod network;
 mod order;
 mod saved;
+mod tree;
+mod udev_db;
+mod uses;
+
+use std::path::Path;
 
 pub use model::{
     Array, Cpu, Disk, Firmware, FirmwareMode, Interface, Inventory, LogicalVolume, Memory, MultipathPath, Partition,
@@ -10,3 +22,36 @@ pub use model::{
 };
 pub use order::natural_key;
 pub use saved::from_json;
+
+/// Reads the machine below `root`: `/` for the one this runs on, else a saved tree of `/sys`, `/proc`, `/run` and `/etc`.
+///
+/// It only reads, and it never fails: what cannot be read is absent from the result, and `warnings` says why. What devices
+/// and tools are asked for (addresses, whether a disk holds data, volume groups) is there for the live machine only.
+#[must_use]
+pub fn collect(root: &Path) -> Inventory {
+    let tree = tree::Tree::new(root);
+    let devices = block::Devices::read(&tree);
+    if !tree.exists("/run/udev/data") {
+        tree.warn(
+            "/run/udev/data",
+            "udev keeps no database: links, serial numbers and file systems of disks are unknown",
+        );
+    }
+    let usage = uses::Usage::read(&tree, &devices);
+    let mut disks = disks::disks(&tree, &devices, &usage);
+    if tree.is_live() {
+        content::look(&tree, &mut disks);
+    }
+    let volume_groups = lvm::volume_groups(&tree, &disks);
+    Inventory {
+        firmware: machine::firmware(&tree),
+        system: machine::system(&tree),
+        cpu: machine::cpu(&tree),
+        memory: machine::memory(&tree),
+        interfaces: network::interfaces(&tree),
+        arrays: arrays::arrays(&tree, &devices),
+        disks,
+        volume_groups,
+        warnings: tree.into_warnings(),
+    }
+}

@@ -352,6 +352,12 @@ pub struct Interface {
     /// MTU in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// SR-IOV virtual functions that it can have; absent without SR-IOV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sriov_vfs: Option<u32>,
+    /// `vendor:device` of those functions in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sriov_pci_id: Option<String>,
 }
 
 /// Something that could not be read.

@@ -4,6 +4,7 @@ pub mod block;
 pub mod clock;
 pub mod command;
 pub mod gpt;
+pub mod interfaces;
 pub mod lock;
 pub mod mount;
 pub mod signal;
