@@ -31,6 +31,8 @@ pub mod error;
 pub mod http;
 pub mod inventory;
 pub mod layout;
+#[cfg(feature = "master")]
+pub mod master;
 pub mod plan;
 pub mod report;
 pub mod request;

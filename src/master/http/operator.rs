@@ -1,0 +1,66 @@
+//! What a person asks, with the operator's token.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use log::warn;
+
+use super::{Caller, blocking};
+use crate::master::refusal::Refusal;
+use crate::master::state::Master;
+use crate::master::view::{Details, List, Summary};
+
+type Shared = State<Arc<Master>>;
+
+pub(super) fn routes() -> Router<Arc<Master>> {
+    Router::new()
+        .route("/api/operator/nodes", get(list))
+        .route("/api/operator/nodes/{key}", get(show))
+        .route("/api/operator/nodes/{key}/cancel", post(cancel))
+        .route("/api/operator/nodes/{key}/local-boot", post(local_boot))
+        .route("/api/operator/nodes/{key}/discover", post(discover))
+}
+
+impl Caller {
+    /// # Errors
+    /// 401 without the operator's token.
+    fn operator(&self, master: &Master) -> Result<(), Refusal> {
+        if self.token.as_ref() == Some(&master.operator) {
+            return Ok(());
+        }
+        warn!("an operator's call from {} without the operator's token was refused", self.peer);
+        Err(Refusal::new(axum::http::StatusCode::UNAUTHORIZED, "this needs the token of the file operator.token"))
+    }
+}
+
+async fn list(State(master): Shared, caller: Caller) -> Result<Json<List>, Refusal> {
+    caller.operator(&master)?;
+    blocking(master, |master| Ok(Json(master.list()))).await
+}
+
+async fn show(State(master): Shared, caller: Caller, Path(key): Path<String>) -> Result<Json<Details>, Refusal> {
+    caller.operator(&master)?;
+    blocking(master, move |master| {
+        let slot = master.named(&key)?;
+        let node = slot.lock().node.clone();
+        Ok(Json(master.details(&node)?))
+    })
+    .await
+}
+
+async fn cancel(State(master): Shared, caller: Caller, Path(key): Path<String>) -> Result<Json<Summary>, Refusal> {
+    caller.operator(&master)?;
+    blocking(master, move |master| master.cancel(&key).map(Json)).await
+}
+
+async fn local_boot(State(master): Shared, caller: Caller, Path(key): Path<String>) -> Result<Json<Summary>, Refusal> {
+    caller.operator(&master)?;
+    blocking(master, move |master| master.local_boot(&key).map(Json)).await
+}
+
+async fn discover(State(master): Shared, caller: Caller, Path(key): Path<String>) -> Result<Json<Summary>, Refusal> {
+    caller.operator(&master)?;
+    blocking(master, move |master| master.discover_again(&key).map(Json)).await
+}

@@ -1,0 +1,37 @@
+//! The embedded master: boot scripts, discovery, images, requests, events, and the person's word that releases a node.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `cli`, `client` | the command line and its calls of a running master |
+//! | `server`, `http/` | the listener; routes by who calls them |
+//! | `state`, `store` | nodes in memory, each change on disk first |
+//! | `node` | a node's record and its life; pure |
+//! | `boots`, `discovery`, `runs`, `release`, `watchdog` | what a call does, by what it is about |
+//! | `profile`, `compose` | from a profile and a machine to a provision.json; pure |
+//! | `dnsmasq` | a DHCP and TFTP configuration |
+//!
+//! It shares request, inventory and report with the agent, and the pure `plan` for showing a person what a release
+//! would do: the agent then refuses any other plan, which needs one and the same code on both sides.
+
+mod boots;
+pub mod cli;
+mod client;
+mod config;
+mod discovery;
+mod events;
+mod http;
+mod ident;
+mod node;
+mod orders;
+mod refusal;
+mod release;
+mod runs;
+mod schema;
+mod server;
+mod state;
+mod store;
+mod token;
+mod view;
+mod watchdog;
+
+pub use server::{Server, Settings};
