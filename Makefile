@@ -20,12 +20,15 @@ export AGENT ?=
 E2E ?=
 
 CARGO ?= cargo
+DEMO := $(or $(CARGO_TARGET_DIR),target)/debug/examples/demo
+# The last line of the demo is a command to copy; make's own words must not follow it.
+MAKEFLAGS += --no-print-directory
 # Scenarios run in guests with the cloud kernel and the small OS image, which are apart from the real ones.
 VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test e2e demo demo-stop bench clean
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test test-static e2e demo demo-stop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -61,16 +64,22 @@ lint: ## formatting, clippy, shellcheck, documentation, dependencies
 test-quick: ## tests that need neither root nor a virtual machine
 	$(CARGO) test --locked --features master
 
-test: setup lint test-quick vm-images e2e ## everything that must pass (root)
+test: setup lint test-quick vm-images test-static e2e ## everything that must pass (root)
+
+test-static: ## the static agent in an empty root directory (root, after `make static`)
+	BEDPLATE_STATIC=$(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu/release/bedplate \
+		$(CARGO) test --locked --features master,e2e --test static_binary
 
 e2e: ## scenarios in virtual machines (root; E2E=name picks)
-	$(CARGO) test --locked --features master,e2e --test e2e -- $(E2E)
+	$(CARGO) test --locked --features master,e2e --test e2e -- --nocapture $(E2E)
 
 demo: setup vm-images ## provision a virtual machine from discovery to its first boot (root; KEEP=1)
-	$(CARGO) run --locked --features master --example demo
+	$(CARGO) build --locked --features master --bins --example demo
+	@$(DEMO)
 
 demo-stop: ## end the machine that KEEP=1 left running
-	$(CARGO) run --locked --features master --example demo -- stop
+	$(CARGO) build --locked --features master --example demo
+	@$(DEMO) stop
 
 bench: ## measured against peers
 	$(CARGO) bench --locked --features master

@@ -1,0 +1,65 @@
+//! Pull: a node that nobody knows is discovered, released by a person, installs itself and reports home.
+
+use std::collections::BTreeSet;
+
+use bedplate::report::EventKind;
+
+use crate::harness::installed;
+use crate::harness::journey::Journey;
+use crate::harness::scenario::{self, Scenario};
+use crate::harness::ssh::Ssh;
+
+#[test]
+fn pull() {
+    scenario::run("pull", |scenario| {
+        let mut journey = Journey::begin(scenario, 1, false);
+        let blank = journey.system.content();
+        journey.is_discovered();
+        let now = journey.system.content();
+        assert_eq!(now, blank, "content of the disk of a node that nobody released");
+
+        let plan = journey.release();
+        assert!(plan.contains("SYSTEM"), "the operator is shown a plan that names the disk: {plan}");
+        let root = journey.node.ssh("root", scenario.key());
+        let mut steps = BTreeSet::new();
+        journey.is_provisioned(|event| {
+            if event.kind == EventKind::StepStarted && steps.insert(event.step.clone()) {
+                if steps.len() == 1 {
+                    look_into_the_bootstrap(scenario, &root);
+                }
+                scenario.tell(event.step.as_deref().unwrap_or_default());
+            }
+        });
+        assert!(steps.len() > 3, "steps that the master was told of: {steps:?}");
+
+        let account = journey.is_ready();
+        let hostname = journey.details()["phone_home"]["hostname"].as_str().unwrap_or_default().to_owned();
+        installed::check(&account, &account.ask("hostname -f"));
+        assert_eq!(account.ask("hostname"), hostname, "host name that cloud-init reported");
+        scenario.keep("installed-processes.log", &account, "ps -ef");
+        let found = scenario.secrets_in_guest(&account, "/var/log/bedplate /var/log/fuel-agent.log");
+        assert!(found.is_empty(), "secrets of the request stand in logs of the installed system: {found:?}");
+
+        nothing_arms_itself_again(&mut journey, &account);
+        scenario.tell(&format!("the master used {:.1} CPU s", journey.master.cpu_seconds()));
+    });
+}
+
+/// While the node installs itself: its processes and logs.
+fn look_into_the_bootstrap(scenario: &Scenario, root: &Ssh) {
+    root.wait_until_ready(30);
+    scenario.keep("bootstrap-processes.log", root, "ps -ef 2>/dev/null || ps");
+    scenario.keep("agent.log", root, "cat /var/log/bedplate/*.log /var/log/fuel-agent.log");
+    let found = scenario.secrets_in_guest(root, "/var/log /run");
+    assert!(found.is_empty(), "secrets of the request stand in files of the bootstrap: {found:?}");
+}
+
+/// Network boot comes first in the machine's order, and the master sends it to its disk.
+fn nothing_arms_itself_again(journey: &mut Journey, account: &Ssh) {
+    let boot = account.ask("cat /proc/sys/kernel/random/boot_id");
+    account.say("sudo -n systemctl reboot");
+    crate::harness::ssh::wait_until_closed(account, 30);
+    account.wait_until_ready(100);
+    assert_ne!(account.ask("cat /proc/sys/kernel/random/boot_id"), boot, "the node has started again");
+    assert_eq!(journey.details()["status"], "ready", "status after one more network boot");
+}
