@@ -19,7 +19,7 @@
 //! | [`request`] | what is wanted |
 //! | [`inventory`] | what is there |
 //! | `layout`, `plan` | where it goes, what will be done; pure |
-//! | `image` | streams |
+//! | [`image`] | streams |
 //! | `configdrive`, `boot` | first boot and what starts it |
 //! | `execute`, `verify` | the plan's effects and their proof |
 //! | `netboot` | switching PXE off |
@@ -29,6 +29,7 @@
 pub mod boot;
 pub mod error;
 pub mod http;
+pub mod image;
 pub mod inventory;
 pub mod layout;
 #[cfg(feature = "master")]

@@ -31,6 +31,12 @@ pub enum SectorSize {
 
 const MIB: u64 = 1 << 20;
 
+/// The same count as 64 bits: memory is addressed with no more on any target.
+#[must_use]
+pub fn widen(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 impl Bytes {
     /// No bytes.
     pub const ZERO: Self = Self(0);

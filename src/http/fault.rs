@@ -30,18 +30,26 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Error {
     fault: Fault,
+    /// What was being done, outermost first: method and addresses.
+    doing: Vec<String>,
     reason: String,
 }
 
 impl Error {
     pub(super) fn new(fault: Fault, reason: impl Into<String>) -> Self {
-        Self { fault, reason: reason.into() }
+        Self { fault, doing: Vec::new(), reason: reason.into() }
     }
 
     /// At which point it failed.
     #[must_use]
     pub fn fault(&self) -> Fault {
         self.fault
+    }
+
+    /// What failed, without method and address: for callers that name them in their own words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Whether the same call may succeed later: servers restart, names appear, links come up.
@@ -54,8 +62,9 @@ impl Error {
     }
 
     /// The same fault with what was being done in front.
-    pub(super) fn during(self, action: impl fmt::Display) -> Self {
-        Self { reason: format!("{action}: {}", self.reason), ..self }
+    pub(super) fn during(mut self, action: impl fmt::Display) -> Self {
+        self.doing.insert(0, action.to_string());
+        self
     }
 
     /// The fault as an error of reading.
@@ -124,6 +133,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.doing.iter().try_for_each(|doing| write!(f, "{doing}: "))?;
         f.write_str(&self.reason)
     }
 }

@@ -4,3 +4,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by failing")]
 
 pub mod http_server;
+pub mod loop_device;
+pub mod scratch;

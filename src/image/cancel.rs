@@ -1,0 +1,52 @@
+//! Stopping from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, Result};
+
+/// How often a waiting thread looks whether it is to stop.
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
+
+/// A flag that a signal handler sets. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Uses a flag that exists already.
+    #[must_use]
+    pub fn with_flag(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked to stop.
+    ///
+    /// # Errors
+    /// `Terminated` when so.
+    pub fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Terminated, "stopped by a signal"));
+        }
+        Ok(())
+    }
+
+    /// Waits, but not beyond a request to stop.
+    pub(super) fn sleep(&self, pause: Duration) -> Result<()> {
+        let end = Instant::now() + pause;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(GLANCE));
+        }
+    }
+}

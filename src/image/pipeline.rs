@@ -1,0 +1,633 @@
+//! Fetching, unpacking, hashing and writing at the same time, over bounded queues.
+//!
+//! ```text
+//! source -> fetch (hash of what is fetched) -> unpack -+-> write (the caller's thread)
+//!                                                      +-> hash (digests of the image, hashes for the read-back)
+//! ```
+//! A raw image needs no unpacking: its bytes are fetched into the buffers that are written. At most [`PIECES`] buffers of
+//! [`PIECE`] bytes and [`PACKETS`] of [`PACKET`] bytes exist, however large the image is.
+//!
+//! The threads before the writer are not joined when a run fails: a reader that waits for a silent server must not hold up
+//! the error, or a signal. They end by themselves when their queue is gone, and touch nothing but the source.
+
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::{self, JoinHandle};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::request::Container;
+use crate::sys::block::AlignedBuffer;
+use crate::units::widen;
+
+use super::cancel::{Cancel, GLANCE};
+use super::digest::{Digest, Hashers};
+use super::form::Form;
+use super::gunzip::Gunzip;
+use super::proof::Segments;
+use super::source::own_error;
+
+/// Bytes of one write: large enough that the medium is not asked too often, small enough for a pool of them.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// Buffers for what is written: they even out bursts of the decoder and pauses of the medium.
+const PIECES: usize = 16;
+
+/// Bytes that are fetched at once.
+const PACKET: usize = 512 << 10;
+
+/// Buffers between fetching and unpacking.
+const PACKETS: usize = 8;
+
+/// What flows, and what bounds it.
+pub(super) struct Flow<R> {
+    /// The source's name, for messages.
+    pub(super) name: String,
+    /// The bytes as published.
+    pub(super) source: R,
+    pub(super) container: Container,
+    pub(super) bounds: Bounds,
+    /// Expectations on the image; each algorithm among them is computed.
+    pub(super) digests: Vec<Digest>,
+    /// Expectations on what is fetched.
+    pub(super) container_digests: Vec<Digest>,
+    /// Whether hashes for the read-back are wanted.
+    pub(super) keeps_segments: bool,
+    pub(super) cancel: Cancel,
+}
+
+/// How long the image may be.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bounds {
+    /// Its exact length, where that is known.
+    pub(super) size: Option<u64>,
+    /// What the target holds, and the target's name.
+    pub(super) room: Option<(u64, String)>,
+}
+
+impl Bounds {
+    /// Whether an image that has at least this many bytes may go on.
+    pub(super) fn check(&self, length: u64) -> Result<()> {
+        if let Some(size) = self.size.filter(|&size| length > size) {
+            return Err(Error::new(
+                Kind::Image,
+                format!("the image is longer than the {size} bytes that it should have"),
+            ));
+        }
+        match &self.room {
+            Some((room, target)) if length > *room => {
+                let text = format!("the image has at least {length} bytes, {target} holds {room}");
+                Err(Error::new(Kind::Image, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an image of this exact length is right; told before anything is written, where the length is known then.
+    pub(super) fn check_exact(&self, length: u64) -> Result<()> {
+        if let Some(size) = self.size.filter(|&size| length != size) {
+            return Err(Error::new(Kind::Image, format!("the image has {length} bytes and should have {size}")));
+        }
+        match &self.room {
+            Some((room, target)) if length > *room => {
+                Err(Error::new(Kind::Image, format!("the image has {length} bytes, {target} holds {room}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Flowed {
+    pub(super) fetched: u64,
+    pub(super) written: u64,
+    pub(super) digests: Vec<Digest>,
+    pub(super) container_digests: Vec<Digest>,
+    pub(super) segments: Vec<u64>,
+}
+
+/// Moves the whole image to `medium`. `on_written` gets every position.
+///
+/// # Errors
+/// `Image` for what the source or its content does wrong, `Medium` for what writing does; both name the byte.
+pub(super) fn run<R: Read + Send + 'static>(
+    flow: Flow<R>,
+    medium: &mut (impl Write + Seek),
+    mut on_written: impl FnMut(u64),
+) -> Result<Flowed> {
+    let (home, pool) = mpsc::channel();
+    for _ in 0..PIECES {
+        // The receiver lives in this scope.
+        home.send(AlignedBuffer::new(PIECE)).map_err(|_| Error::bug("the pool of buffers is gone"))?;
+    }
+    let (pieces, to_write) = mpsc::sync_channel(PIECES);
+    let (copies, to_hash) = mpsc::sync_channel(PIECES);
+    let cancel = flow.cancel.clone();
+    let size = flow.bounds.size;
+    let wants_hashes = flow.keeps_segments || !flow.digests.is_empty();
+    let hashing = Hashing {
+        digests: Hashers::for_digests(&flow.digests),
+        segments: flow.keeps_segments.then(Segments::default),
+        pieces: to_hash,
+    };
+    let hasher = wants_hashes.then(|| spawn("image-hash", move || hashing.run())).transpose()?;
+    let producer = Producer {
+        name: flow.name.clone(),
+        pieces,
+        copies: wants_hashes.then_some(copies),
+        pool,
+        home,
+        bounds: flow.bounds,
+    };
+    let cancel_fetch = cancel.clone();
+    match flow.container {
+        Container::Raw => {
+            let fetch = Fetch::new(flow.source, &flow.container_digests, cancel_fetch);
+            spawn("image-fetch", move || producer.run_raw(fetch))?;
+        }
+        Container::Gzip => {
+            let (packets, fetched) = mpsc::sync_channel(PACKETS);
+            let (spent, spares) = mpsc::channel();
+            let fetch = Fetch::new(flow.source, &flow.container_digests, cancel_fetch);
+            spawn("image-fetch", move || fetch.run(&packets, &spares))?;
+            let packed = Packed { fetched, spent, packet: Vec::new(), start: 0, end: None };
+            spawn("image-unpack", move || producer.run_gzip(packed))?;
+        }
+    }
+
+    let mut written = 0;
+    let end = loop {
+        cancel.check()?;
+        match to_write.recv_timeout(GLANCE) {
+            Ok(Produced::Piece(piece)) => {
+                write_at(medium, piece.offset, piece.bytes()).map_err(|(at, cause)| at_byte(at, size, &cause))?;
+                written = piece.offset.saturating_add(widen(piece.bytes().len()));
+                on_written(written);
+            }
+            Ok(Produced::End(end)) => break end,
+            Ok(Produced::Failed(error)) => return Err(error),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::bug("the thread that unpacks has vanished")),
+        }
+    };
+    let (digests, segments) = match hasher {
+        Some(hasher) => hasher.join().map_err(|_| Error::bug("the thread that hashes has panicked"))?,
+        None => (Vec::new(), Vec::new()),
+    };
+    Ok(Flowed { fetched: end.fetched, written, digests, container_digests: end.digests, segments })
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).context(Kind::Bug, || format!("starting thread {name}"))
+}
+
+fn at_byte(at: u64, total: Option<u64>, cause: &io::Error) -> Error {
+    let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+    Error::new(Kind::Medium, format!("at byte {at}{total}: {}", medium_words(cause)))
+}
+
+/// The system's words for an error, without its number.
+pub(super) fn medium_words(cause: &io::Error) -> String {
+    match cause.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => cause.to_string(),
+    }
+}
+
+/// Writes all bytes at an offset; on error with the offset that was reached.
+pub(super) fn write_at(
+    medium: &mut (impl Write + Seek),
+    offset: u64,
+    mut bytes: &[u8],
+) -> std::result::Result<(), (u64, io::Error)> {
+    let mut at = offset;
+    medium.seek(SeekFrom::Start(at)).map_err(|cause| (at, cause))?;
+    while !bytes.is_empty() {
+        match medium.write(bytes) {
+            Ok(0) => return Err((at, io::Error::from_raw_os_error(nix::libc::ENOSPC))),
+            Ok(count) => {
+                bytes = bytes.get(count..).unwrap_or_default();
+                at = at.saturating_add(widen(count));
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err((at, cause)),
+        }
+    }
+    Ok(())
+}
+
+/// A part of the image on its way to the medium. Its buffer goes back to the pool when nobody needs it any more.
+struct Piece {
+    buffer: Option<AlignedBuffer>,
+    length: usize,
+    offset: u64,
+    home: mpsc::Sender<AlignedBuffer>,
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.length])
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            // Without a pool the run is over and the memory is freed.
+            let _over = self.home.send(buffer);
+        }
+    }
+}
+
+/// What the writer gets.
+enum Produced {
+    Piece(Arc<Piece>),
+    End(End),
+    Failed(Error),
+}
+
+/// What is known when the source has ended.
+#[derive(Debug, Default)]
+struct End {
+    fetched: u64,
+    digests: Vec<Digest>,
+}
+
+/// Cuts the image into pieces for the writer and the hasher.
+struct Producer {
+    name: String,
+    pieces: SyncSender<Produced>,
+    copies: Option<SyncSender<Arc<Piece>>>,
+    pool: Receiver<AlignedBuffer>,
+    home: mpsc::Sender<AlignedBuffer>,
+    bounds: Bounds,
+}
+
+impl Producer {
+    fn run_raw<R: Read>(self, mut fetch: Fetch<R>) {
+        let outcome = self.produce(&mut fetch).map(|_| fetch.end());
+        self.finish(outcome);
+    }
+
+    fn run_gzip(self, packed: Packed) {
+        let mut unpacker = Unpacker { name: self.name.clone(), gunzip: Gunzip::new(packed), produced: 0 };
+        let outcome = self.produce(&mut unpacker);
+        self.finish(outcome.and_then(|()| unpacker.end()));
+    }
+
+    fn finish(self, outcome: Result<End>) {
+        let last = match outcome {
+            Ok(end) => Produced::End(end),
+            Err(error) => Produced::Failed(error),
+        };
+        // A writer that is gone has failed itself.
+        let _gone = self.pieces.send(last);
+    }
+
+    /// Reads to the end; returns early, and well, when nobody wants more.
+    fn produce(&self, image: &mut impl Read) -> Result<()> {
+        let mut offset: u64 = 0;
+        while let Ok(mut buffer) = self.pool.recv() {
+            let length = fill(image, &mut buffer)?;
+            let end = offset.checked_add(widen(length));
+            let end: u64 = end.ok_or_else(|| Error::new(Kind::Image, "the image has more than 2^64 bytes"))?;
+            self.bounds.check(end).map_err(|error| error.within(self.name.clone()))?;
+            if offset == 0 {
+                check_inside(&buffer[..length]).map_err(|error| error.within(self.name.clone()))?;
+            }
+            if length > 0 {
+                let piece = Piece { buffer: Some(buffer), length, offset, home: self.home.clone() };
+                let piece = Arc::new(piece);
+                let is_hashed = self.copies.as_ref().is_none_or(|copies| copies.send(Arc::clone(&piece)).is_ok());
+                if !is_hashed || self.pieces.send(Produced::Piece(piece)).is_err() {
+                    return Ok(());
+                }
+            }
+            offset = end;
+            if length < PIECE {
+                return self.bounds.check_exact(offset).map_err(|error| error.within(self.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is unpacked must be an image, not the next packing.
+fn check_inside(head: &[u8]) -> Result<()> {
+    match Form::of(head) {
+        Form::Raw => Ok(()),
+        Form::Empty => Err(Error::new(Kind::Image, "the image is empty")),
+        found => Err(Error::new(Kind::Image, format!("expected an image, found {found} inside"))),
+    }
+}
+
+/// Reads until the buffer is full or the stream ends.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(own_error(error)),
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads the source and hashes what comes.
+struct Fetch<R> {
+    source: R,
+    digests: Hashers,
+    fetched: u64,
+    cancel: Cancel,
+}
+
+impl<R: Read> Fetch<R> {
+    fn new(source: R, expected: &[Digest], cancel: Cancel) -> Self {
+        Self { source, digests: Hashers::for_digests(expected), fetched: 0, cancel }
+    }
+
+    fn end(self) -> End {
+        End { fetched: self.fetched, digests: self.digests.finish() }
+    }
+
+    /// Sends packets until the source ends or nobody wants them.
+    fn run(mut self, packets: &SyncSender<Packet>, spares: &Receiver<Vec<u8>>) {
+        loop {
+            let mut packet = spares.try_recv().unwrap_or_default();
+            packet.resize(PACKET, 0);
+            let sent = match fill(&mut self, &mut packet) {
+                Ok(0) => {
+                    let _gone = packets.send(Packet::End(self.end()));
+                    return;
+                }
+                Ok(count) => {
+                    packet.truncate(count);
+                    packets.send(Packet::Bytes(packet))
+                }
+                Err(error) => {
+                    let _gone = packets.send(Packet::Failed(error));
+                    return;
+                }
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Fetch<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        let count = self.source.read(buffer)?;
+        self.digests.update(&buffer[..count]);
+        self.fetched = self.fetched.saturating_add(widen(count));
+        Ok(count)
+    }
+}
+
+/// What goes from fetching to unpacking.
+enum Packet {
+    Bytes(Vec<u8>),
+    End(End),
+    Failed(Error),
+}
+
+/// The packed stream as the unpacker reads it.
+struct Packed {
+    fetched: Receiver<Packet>,
+    spent: mpsc::Sender<Vec<u8>>,
+    packet: Vec<u8>,
+    start: usize,
+    end: Option<End>,
+}
+
+impl Read for Packed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let count = ready.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&ready[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Packed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.start == self.packet.len() && self.end.is_none() {
+            // The fetching thread is gone without spares; then the next receive tells.
+            let _gone = self.spent.send(std::mem::take(&mut self.packet));
+            self.start = 0;
+            match self.fetched.recv() {
+                Ok(Packet::Bytes(packet)) => self.packet = packet,
+                Ok(Packet::End(end)) => self.end = Some(end),
+                Ok(Packet::Failed(error)) => return Err(io::Error::other(error)),
+                Err(mpsc::RecvError) => {
+                    return Err(io::Error::other(Error::bug("the thread that fetches has vanished")));
+                }
+            }
+        }
+        Ok(&self.packet[self.start..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.start = self.start.saturating_add(amount).min(self.packet.len());
+    }
+}
+
+/// Unpacks, and says in errors how far it came.
+struct Unpacker {
+    name: String,
+    gunzip: Gunzip<Packed>,
+    produced: u64,
+}
+
+impl Unpacker {
+    fn end(self) -> Result<End> {
+        self.gunzip
+            .into_inner()
+            .and_then(|packed| packed.end)
+            .ok_or_else(|| Error::bug("unpacking ended before fetching"))
+    }
+}
+
+impl Read for Unpacker {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.gunzip.read(buffer) {
+            Ok(count) => {
+                self.produced = self.produced.saturating_add(widen(count));
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let text = format!("unpacking {}: after {} bytes of the image: {error}", self.name, self.produced);
+                Err(io::Error::other(Error::new(Kind::Image, text)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Hashes the image.
+struct Hashing {
+    digests: Hashers,
+    segments: Option<Segments>,
+    pieces: Receiver<Arc<Piece>>,
+}
+
+impl Hashing {
+    fn run(mut self) -> (Vec<Digest>, Vec<u64>) {
+        while let Ok(piece) = self.pieces.recv() {
+            self.digests.update(piece.bytes());
+            if let Some(segments) = &mut self.segments {
+                segments.update(piece.bytes());
+            }
+        }
+        (self.digests.finish(), self.segments.map(Segments::finish).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use nix::errno::Errno;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::image::testing::Choppy;
+
+    fn flow(bytes: &[u8], steps: Vec<usize>, container: Container) -> Flow<Choppy> {
+        Flow {
+            name: "img".to_owned(),
+            source: Choppy::new(bytes.to_vec(), steps),
+            container,
+            bounds: Bounds::default(),
+            digests: Vec::new(),
+            container_digests: Vec::new(),
+            keeps_segments: false,
+            cancel: Cancel::default(),
+        }
+    }
+
+    fn pack(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn failed(flow: Flow<Choppy>, medium: &mut Choppy) -> Error {
+        run(flow, medium, |_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn a_full_or_broken_medium_is_named_with_the_byte_that_it_refused() {
+        for (errno, words) in [(Errno::ENOSPC, "No space left on device"), (Errno::EIO, "I/O error")] {
+            let bytes = vec![7; 3 * PIECE];
+            let mut medium = Choppy::new(Vec::new(), vec![700_000, 0]);
+            medium.fault = Some((PIECE + 4096, errno));
+            let mut flow = flow(&bytes, vec![PIECE], Container::Raw);
+            flow.bounds.size = Some(bytes.len() as u64);
+            let error = failed(flow, &mut medium);
+            assert_eq!(error.kind(), Kind::Medium);
+            assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()));
+        }
+    }
+
+    #[test]
+    fn an_image_that_outgrows_its_bounds_is_stopped_before_them() {
+        let bytes = vec![7; 2 * PIECE + 1];
+        let packed = pack(&bytes);
+        let mut medium = Choppy::new(Vec::new(), vec![PIECE]);
+        let mut wide = flow(&packed, vec![4096], Container::Gzip);
+        wide.bounds.room = Some(((2 * PIECE) as u64, "/dev/sdx".to_owned()));
+        let error = failed(wide, &mut medium);
+        assert_eq!(error.kind(), Kind::Image);
+        assert_eq!(error.to_string(), "img: the image has at least 2097153 bytes, /dev/sdx holds 2097152");
+        assert!(medium.bytes.len() <= 2 * PIECE);
+
+        let mut long = flow(&packed, vec![4096], Container::Gzip);
+        long.bounds.size = Some((2 * PIECE) as u64);
+        let error = failed(long, &mut Choppy::new(Vec::new(), vec![PIECE]));
+        assert_eq!(error.to_string(), "img: the image is longer than the 2097152 bytes that it should have");
+
+        let mut short = flow(&packed, vec![4096], Container::Gzip);
+        short.bounds.size = Some((3 * PIECE) as u64);
+        let error = failed(short, &mut Choppy::new(Vec::new(), vec![PIECE]));
+        assert_eq!(error.to_string(), "img: the image has 2097153 bytes and should have 3145728");
+    }
+
+    #[test]
+    fn packing_inside_packing_and_emptiness_are_no_images() {
+        let inside = |bytes: &[u8]| {
+            failed(flow(&pack(bytes), vec![100], Container::Gzip), &mut Choppy::new(Vec::new(), Vec::new())).to_string()
+        };
+        assert_eq!(inside(&pack(b"image")), "img: expected an image, found gzip inside");
+        assert_eq!(inside(b"<html>"), "img: expected an image, found an HTML page inside");
+        assert_eq!(inside(b""), "img: the image is empty");
+    }
+
+    #[test]
+    fn truncation_names_how_far_it_came() {
+        let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let packed = pack(&bytes);
+        let mut medium = Choppy::new(Vec::new(), vec![PIECE]);
+        let error = failed(flow(&packed[..packed.len() - 1000], vec![PACKET], Container::Gzip), &mut medium);
+        assert_eq!(error.kind(), Kind::Image);
+        let words = error.to_string();
+        let (before, after) = words.split_once(" bytes of the image: ").unwrap();
+        assert_eq!(after, "the gzip stream is truncated");
+        let reached: usize = before.strip_prefix("unpacking img: after ").unwrap().parse().unwrap();
+        assert!(reached > 11_000_000 && reached < bytes.len(), "{reached}");
+    }
+
+    #[test]
+    fn a_request_to_stop_ends_the_run() {
+        let mut stopped = flow(&vec![7; PIECE], vec![4096], Container::Raw);
+        stopped.cancel = Cancel::default();
+        stopped.cancel.cancel();
+        let error = failed(stopped, &mut Choppy::new(Vec::new(), Vec::new()));
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Terminated, "stopped by a signal"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn short_and_interrupted_calls_on_both_sides_change_nothing(
+            seed in any::<u64>(),
+            length in 1usize..(3 * PIECE),
+            reads in proptest::collection::vec(prop_oneof![Just(0usize), 1usize..5000, Just(PACKET)], 1..12),
+            writes in proptest::collection::vec(prop_oneof![Just(0usize), 4096usize..PIECE], 1..12),
+            is_packed in any::<bool>(),
+        ) {
+            let mut state = seed | 1;
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    // Half of it compresses, half does not.
+                    if state >> 63 == 0 { 0 } else { (state >> 40).to_le_bytes()[0] }
+                })
+                .collect();
+            let published = if is_packed { pack(&bytes) } else { bytes.clone() };
+            let container = if is_packed { Container::Gzip } else { Container::Raw };
+            // A write of one byte at a time would take for ever: at least a block each turn.
+            let mut medium = Choppy::new(Vec::new(), [writes, vec![PIECE]].concat());
+            let mut whole = flow(&published, [reads, vec![PACKET]].concat(), container);
+            let zero = |name: &str, digits| format!("{name}:{}", "0".repeat(digits)).parse().unwrap();
+            whole.digests = vec![zero("sha256", 64)];
+            whole.container_digests = vec![zero("md5", 32)];
+            let flowed = run(whole, &mut medium, |_| ()).unwrap();
+            let digest = |of: &[u8], like: &Digest| {
+                let mut hashers = Hashers::for_digests(std::slice::from_ref(like));
+                hashers.update(of);
+                hashers.finish()
+            };
+            prop_assert!(medium.bytes == bytes, "the medium differs");
+            prop_assert_eq!((flowed.fetched, flowed.written), (published.len() as u64, length as u64));
+            prop_assert_eq!(flowed.digests, digest(&bytes, &zero("sha256", 64)));
+            prop_assert_eq!(flowed.container_digests, digest(&published, &zero("md5", 32)));
+        }
+    }
+}
