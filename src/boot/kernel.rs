@@ -16,6 +16,15 @@ impl KernelNames {
     pub const ANY: Self = Self { kernel: "vmlinuz-", version: "" };
     /// The kernel of CentOS 6, beside which another one may be installed (`^vmlinuz-2\.6.*` upstream).
     pub const CENTOS_6: Self = Self { kernel: "vmlinuz-", version: "2.6" };
+
+    /// The names that upstream's expression in a layout (`kernel_regexp`) means.
+    #[must_use]
+    pub fn of_upstream(kernel_regexp: Option<&str>) -> Self {
+        match kernel_regexp {
+            Some(r"^vmlinuz-2\.6.*") => Self::CENTOS_6,
+            _ => Self::ANY,
+        }
+    }
 }
 
 /// A kernel with what belongs to it; file names without folder.
@@ -196,6 +205,12 @@ mod tests {
         let expected = pair("vmlinuz-2.6.32-431.el6", "initramfs-2.6.32-431.el6.img");
         assert_eq!(chosen(&names, KernelNames::CENTOS_6), expected);
         assert_eq!(chosen(&names, KernelNames::ANY), pair("vmlinuz-3.10.5", "initramfs-3.10.5.img"));
+    }
+
+    #[test]
+    fn upstreams_expressions_are_understood() {
+        assert_eq!(KernelNames::of_upstream(Some("^vmlinuz-2\\.6.*")), KernelNames::CENTOS_6);
+        assert_eq!(KernelNames::of_upstream(None), KernelNames::ANY);
     }
 
     #[test]
