@@ -24,48 +24,46 @@ pub struct Stage {
     pub marker: &'static str,
     /// Families of our steps (first word of the identifier) that belong to it. The first to start prints the marker.
     pub families: &'static [&'static str],
+    /// Whether it has been done when a later stage starts, so that its marker comes first.
+    pub is_implied: bool,
 }
 
 /// The run's own markers: begin and good end.
 const BEGIN: &str = "--- Provisioning (do_provisioning) ---";
 const END: &str = "--- Provisioning END (do_provisioning) ---";
 
-/// The stages in the order in which Astute's percentages grow. A stage that is skipped prints nothing; one that comes
-/// after a later one prints nothing either, so that the percentage never falls.
+/// The stages in the order in which Astute's percentages grow. A stage that is skipped prints nothing, unless it is implied;
+/// one that comes after a later one prints nothing either, so that the percentage never falls.
 pub const STAGES: [Stage; 4] = [
     Stage {
         marker: "--- Partitioning disks (do_partitioning) ---",
         families: &[
-            "wipe",
-            "release",
-            "stub",
-            "handover",
+            "deactivate-vg",
+            "stop-array",
+            "erase",
             "partition",
-            "table",
-            "md",
-            "raid",
-            "pv",
-            "vg",
-            "lv",
-            "lvm",
+            "activate-vg",
+            "assemble-array",
+            "create-array",
+            "create-pv",
+            "create-vg",
+            "create-lv",
             "mkfs",
-            "mkswap",
-            "format",
         ],
+        is_implied: false,
     },
-    Stage { marker: "--- Creating configdrive (do_configdrive) ---", families: &["render", "configdrive"] },
-    Stage {
-        marker: "--- Copying images (do_copyimage) ---",
-        families: &["write-image", "image", "write-config-drive", "config-drive", "grow", "resize", "uuid", "move"],
-    },
+    // Rendered before the first step, written after the images.
+    Stage { marker: "--- Creating configdrive (do_configdrive) ---", families: &["configdrive"], is_implied: true },
+    Stage { marker: "--- Copying images (do_copyimage) ---", families: &["write-image"], is_implied: false },
     Stage {
         marker: "--- Installing bootloader (do_bootloader) ---",
-        families: &["mount", "configure", "fstab", "network", "bootloader", "grub", "grub-install", "boot-code"],
+        families: &["mount-target", "system-files", "configure-grub", "boot-code"],
+        is_implied: false,
     },
 ];
 
 /// The families whose progress becomes `Next chunk` lines.
-const CHUNK_FAMILIES: [&str; 2] = ["write-image", "image"];
+const CHUNK_FAMILIES: [&str; 1] = ["write-image"];
 
 /// The ancestor copied, and logged, a MiB at a time.
 const CHUNK: u64 = 1 << 20;
@@ -117,10 +115,12 @@ impl MarkerLogSink {
 
     fn step_started(&mut self, event: &Event, step: &str) {
         let family = family(step);
-        let stage = self.stages.iter().enumerate().skip(self.next_stage);
-        if let Some((at, stage)) = stage.into_iter().find(|(_, stage)| stage.families.contains(&family)) {
-            self.next_stage = at + 1;
-            self.line(event, "DEBUG", stage.marker);
+        let due = self.stages.get(self.next_stage..).unwrap_or_default();
+        if let Some(at) = due.iter().position(|stage| stage.families.contains(&family)) {
+            self.next_stage += at + 1;
+            for stage in due[..at].iter().filter(|stage| stage.is_implied).chain([&due[at]]) {
+                self.line(event, "DEBUG", stage.marker);
+            }
         }
         if CHUNK_FAMILIES.contains(&family) {
             self.image = Some((step.to_owned(), 0, MOST_CHUNKS.saturating_sub(self.chunks)));
@@ -204,18 +204,19 @@ mod tests {
     #[test]
     fn markers_are_literal_once_each_and_in_order() {
         let mut events = vec![event(EventKind::RunStarted, 0)];
-        for name in ["partition /dev/sda", "mkfs /dev/sda3", "write-image /dev/sda4"] {
+        for name in ["partition /dev/sda", "mkfs /dev/sda3", "write-image /dev/sda4", "configdrive /dev/sda6"] {
             events.push(step(EventKind::StepStarted, name));
             events.push(step(EventKind::StepFinished, name));
         }
         // A file system that is made after the images must not take the percentage back.
         events.push(step(EventKind::StepStarted, "mkfs /dev/sda5"));
-        events.push(step(EventKind::StepStarted, "fstab /"));
+        events.push(step(EventKind::StepStarted, "mount-target"));
         events.push(event(EventKind::RunFinished, 0));
         let line = |message| format!("2026-01-02 03:04:05.000 42 DEBUG fuel_agent.manager [-] {message}\n");
         let expected = [
             "--- Provisioning (do_provisioning) ---",
             "--- Partitioning disks (do_partitioning) ---",
+            "--- Creating configdrive (do_configdrive) ---",
             "--- Copying images (do_copyimage) ---",
             "--- Installing bootloader (do_bootloader) ---",
             "--- Provisioning END (do_provisioning) ---",
@@ -225,12 +226,14 @@ mod tests {
 
     #[test]
     fn failed_run_has_its_reason_and_no_end_marker() {
-        let failed =
-            Event { error: Some("writing /dev/sda: I/O error".into()), ..step(EventKind::StepFailed, "wipe sda") };
+        let failed = Event {
+            error: Some("writing /dev/sda: I/O error".into()),
+            ..step(EventKind::StepFailed, "erase /dev/sda")
+        };
         let finished = Event { error: failed.error.clone(), ..event(EventKind::RunFinished, 0) };
         assert_eq!(
             logged(&[failed, finished]),
-            "2026-01-02 03:04:05.000 42 ERROR fuel_agent.manager [-] wipe sda: writing /dev/sda: I/O error\n\
+            "2026-01-02 03:04:05.000 42 ERROR fuel_agent.manager [-] erase /dev/sda: writing /dev/sda: I/O error\n\
              2026-01-02 03:04:05.000 42 ERROR fuel_agent.manager [-] Unexpected error: writing /dev/sda: I/O error\n"
         );
     }

@@ -1,7 +1,9 @@
 //! What the sinks' tests share.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::io::{Read as _, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 
 use super::{Event, EventKind};
 
@@ -42,5 +44,106 @@ impl Write for Shared {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// What a [`Server`] does with a request.
+pub enum Reply {
+    /// Answers with this status and body.
+    Answer(u16, String),
+    /// Closes the connection without an answer.
+    Close,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Request line and headers.
+    pub head: String,
+    /// Body.
+    pub body: String,
+}
+
+type Requests = Arc<(Mutex<Vec<Received>>, Condvar)>;
+
+/// An HTTP server on the loopback interface, one connection after the other. It ends with the value.
+pub struct Server {
+    address: SocketAddr,
+    requests: Requests,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server; `reply` is given the request's number, from 0, and the request.
+    pub fn start(reply: impl Fn(usize, &Received) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Requests::default();
+        let seen = Arc::clone(&requests);
+        let thread = std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let Some(request) = receive(&mut connection) else { return };
+                let number = {
+                    let mut requests = seen.0.lock().unwrap();
+                    requests.push(request.clone());
+                    seen.1.notify_all();
+                    requests.len() - 1
+                };
+                if let Reply::Answer(status, body) = reply(number, &request) {
+                    let head =
+                        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                    // A client that is gone is the test's business.
+                    let _gone = connection.write_all((head + &body).as_bytes());
+                }
+            }
+        });
+        Self { address, requests, thread: Some(thread) }
+    }
+
+    /// An address on this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.requests.0.lock().unwrap().clone()
+    }
+
+    /// Waits until this many requests have come in.
+    pub fn wait_for(&self, count: usize) {
+        let requests = self.requests.0.lock().unwrap();
+        drop(self.requests.1.wait_while(requests, |requests| requests.len() < count).unwrap());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A connection that closes without a word ends the loop.
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.take().filter(|_| !std::thread::panicking()) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// Reads one request; nothing when the connection is empty.
+fn receive(connection: &mut TcpStream) -> Option<Received> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let lower = head.to_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return Some(Received { head: format!("{head}\r\n"), body: body.to_owned() });
+            }
+        }
+        let mut chunk = [0; 4096];
+        match connection.read(&mut chunk) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+        }
     }
 }
