@@ -27,6 +27,7 @@
 //! | `master` | the embedded master (feature `master`) |
 
 pub mod boot;
+pub mod commands;
 pub mod error;
 pub mod http;
 pub mod image;

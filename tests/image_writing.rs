@@ -399,7 +399,7 @@ fn a_signal_stops_a_run_that_waits_for_a_silent_server() {
             cancel.cancel();
         });
     });
-    assert_eq!((kind, words.as_str()), (Kind::Terminated, "stopped by a signal"));
+    assert_eq!((kind, words.as_str()), (Kind::Terminated, "ended by SIGTERM"));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

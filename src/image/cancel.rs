@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::sys::signal;
 
 /// How often a waiting thread looks whether it is to stop.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
@@ -29,10 +30,10 @@ impl Cancel {
     /// Whether somebody asked to stop.
     ///
     /// # Errors
-    /// `Terminated` when so.
+    /// `Interrupted` when it was SIGINT, else `Terminated`.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Terminated, "stopped by a signal"));
+            return Err(signal::received());
         }
         Ok(())
     }

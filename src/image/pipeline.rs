@@ -589,7 +589,7 @@ mod tests {
         stopped.cancel = Cancel::default();
         stopped.cancel.cancel();
         let error = failed(stopped, &mut Choppy::new(Vec::new(), Vec::new()));
-        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Terminated, "stopped by a signal"));
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Terminated, "ended by SIGTERM"));
     }
 
     proptest! {

@@ -3,8 +3,10 @@
 pub mod block;
 pub mod clock;
 pub mod command;
+pub mod files;
 pub mod gpt;
 pub mod interfaces;
 pub mod lock;
+pub mod memory;
 pub mod mount;
 pub mod signal;

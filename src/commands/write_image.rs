@@ -1,0 +1,198 @@
+//! `bedplate write-image`: one image to one device or file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::error::Result;
+use crate::http::Client;
+use crate::image::{self, Cancel, Digest, Job, Location, TargetKind};
+use crate::report::{ErrorReport, ImageReport, Outcome, Report, Reporter, StepReport};
+use crate::sys::{files, memory, signal};
+use crate::units::Bytes;
+
+/// Streams one image to a block device or a regular file, and proves it there.
+///
+/// How the image is packed is found out by its first bytes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Address (http, https, file) or path of the image
+    pub source: Location,
+
+    /// Block device, or regular file, which is made if it is absent
+    pub target: PathBuf,
+
+    /// Digest of the image as it is published, packed: md5, sha1, sha256 or sha512; repeatable
+    #[arg(long = "digest", value_name = "ALG:HEX")]
+    pub digests: Vec<Digest>,
+
+    /// Digest of the unpacked image; repeatable
+    #[arg(long = "raw-digest", value_name = "ALG:HEX")]
+    pub raw_digests: Vec<Digest>,
+
+    /// Exact size of the unpacked image
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<u64>,
+
+    /// Do not read the target back to compare it with what was written
+    #[arg(long)]
+    pub no_read_back: bool,
+
+    /// Where the report goes, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+impl Options {
+    /// The same as a job.
+    #[must_use]
+    pub fn job(&self) -> Job {
+        let mut job =
+            Job::new(format!("write-image {}", self.target.display()), self.source.clone(), self.target.clone());
+        job.target_kind = TargetKind::DeviceOrFile;
+        job.size = self.size.map(Bytes::new);
+        job.container_digests.clone_from(&self.digests);
+        job.digests.clone_from(&self.raw_digests);
+        job.read_back = !self.no_read_back;
+        job.cancel = Cancel::with_flag(signal::cancel_flag());
+        job
+    }
+}
+
+/// Writes the image and, if it is asked for, the report. Never exits; the report's error holds the exit code.
+pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
+    let began = Instant::now();
+    let job = options.job();
+    reporter.run_started(&format!("writing {} to {}", job.source, job.target.display()));
+    reporter.step_started(&job.step, &format!("write {} to {}", job.source, job.target.display()));
+    let written = image::write(&job, http, reporter);
+    match &written {
+        Ok(image) => reporter.step_finished(&job.step, Some(image.bytes_written)),
+        Err(error) => reporter.step_failed(&job.step, error),
+    }
+    let mut report = report_of(&job, &written, reporter.id());
+    report.seconds = began.elapsed().as_secs_f64();
+    report.peak_memory = memory::peak();
+    let saved = save(&report, options);
+    match (&written, &saved) {
+        (Ok(_), Ok(())) => reporter.run_finished("the image is written", None),
+        (Err(error), _) => reporter.run_finished("the image is not written", Some(error)),
+        (Ok(_), Err(error)) => reporter.run_finished("the image is written, its report is not", Some(error)),
+    }
+    match saved {
+        Err(error) if written.is_ok() => {
+            Report { outcome: Outcome::Failed, error: Some(ErrorReport::of(&error, None)), ..report }
+        }
+        Err(error) => Report { warnings: vec![error.to_string()], ..report },
+        Ok(()) => report,
+    }
+}
+
+fn report_of(job: &Job, written: &Result<ImageReport>, run: String) -> Report {
+    let (outcome, error) = match written {
+        Ok(_) => (Outcome::Done, None),
+        Err(error) => (Outcome::Failed, Some(ErrorReport::of(error, Some(&job.step)))),
+    };
+    let images: Vec<_> = written.iter().cloned().collect();
+    let steps = images.iter().map(|image| StepReport {
+        step: job.step.clone(),
+        seconds: image.seconds,
+        bytes: Some(image.bytes_written),
+    });
+    Report {
+        run,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        outcome,
+        error,
+        plan_digest: None,
+        // No plan names a disk here, and what an image made of one is not looked into.
+        disks: BTreeMap::new(),
+        steps: steps.collect(),
+        images,
+        warnings: Vec::new(),
+        seconds: 0.0,
+        peak_memory: None,
+    }
+}
+
+fn save(report: &Report, options: &Options) -> Result<()> {
+    let Some(path) = &options.report else { return Ok(()) };
+    let mut json = serde_json::to_vec_pretty(report)
+        .map_err(|cause| crate::error::Error::bug(format!("writing the report as JSON: {cause}")))?;
+    json.push(b'\n');
+    files::replace_private(path, &json).map_err(|error| error.within("saving the report"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::http::{Proxies, Settings};
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Line::try_parse_from(format!("write-image {line}").split(' ')).map(|line| line.options)
+    }
+
+    fn client() -> Client {
+        Client::new(&Settings { proxies: Proxies::default(), ..Settings::default() }).unwrap()
+    }
+
+    #[test]
+    fn options_become_a_job() {
+        let md5 = "md5:900150983cd24fb0d6963f7d28e17f72";
+        let sha1 = "sha1:a9993e364706816aba3e25717850c26c9cd0d89d";
+        let line = format!("http://h/i.gz /dev/sdx --digest {md5} --raw-digest {sha1} --size 512 --no-read-back");
+        let job = parse(&line).unwrap().job();
+        assert_eq!(job.step, "write-image /dev/sdx");
+        assert_eq!(job.source.to_string(), "http://h/i.gz");
+        assert_eq!(job.container_digests.iter().map(ToString::to_string).collect::<Vec<_>>(), [md5]);
+        assert_eq!(job.digests.iter().map(ToString::to_string).collect::<Vec<_>>(), [sha1]);
+        assert_eq!((job.size, job.read_back), (Some(Bytes::new(512)), false));
+    }
+
+    #[test]
+    fn wrong_options_are_refused_with_what_is_wrong() {
+        let words = parse("http://h/i.gz /dev/sdx --digest md5:00").unwrap_err().to_string();
+        assert!(words.contains("expected 32 hexadecimal digits after the colon"), "{words}");
+        let words = parse("ftp://h/i.gz /dev/sdx").unwrap_err().to_string();
+        assert!(words.contains("images are read from http, https and file addresses, not from ftp"), "{words}");
+    }
+
+    #[test]
+    fn report_is_saved_after_success_and_failure() {
+        let folder = std::env::temp_dir().join(format!("bedplate-write-image-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (source, target, saved) = (folder.join("i.img"), folder.join("t.img"), folder.join("report.json"));
+        std::fs::write(&source, [7; 5000]).unwrap();
+        let line = format!("{} {} --report {}", source.display(), target.display(), saved.display());
+        let mut options = parse(&line).unwrap();
+        let read = || serde_json::from_slice::<Report>(&std::fs::read(&saved).unwrap()).unwrap();
+
+        let report = run(&options, &Reporter::new("r1", Vec::new()), &client());
+        assert_eq!((report.outcome, &report), (Outcome::Done, &read()));
+        assert_eq!((report.images[0].bytes_written, report.steps.len()), (5000, 1));
+        assert!(std::fs::read(&target).unwrap() == [7; 5000]);
+
+        options.size = Some(4999);
+        let report = run(&options, &Reporter::new("r2", Vec::new()), &client());
+        assert_eq!(report, read());
+        let error = report.error.unwrap();
+        assert_eq!((error.kind, error.code), (Kind::Image, 13));
+        assert_eq!(error.step, Some(format!("write-image {}", target.display())));
+
+        options.size = None;
+        options.report = Some(PathBuf::from("/proc/no/report.json"));
+        let report = run(&options, &Reporter::new("r3", Vec::new()), &client());
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert!(report.error.unwrap().message.starts_with("saving the report: writing /proc/no/report.json: "));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
