@@ -45,6 +45,7 @@ build_base() {
     local base=$1 sources
     sources=$(apt_sources "$(components_for "$(variant)")")
     say "building the base of $DISTRO $SUITE with the $KERNEL kernel"
+    rm -rf "$base".new.*
     mkdir -p "$base.new.$$"
     # INITRD=No: the kernel package would make an initrd for this root, which is not the one wanted.
     INITRD=No mmdebstrap --quiet --mode=root --variant=apt --format=null --architectures=amd64 \
@@ -119,7 +120,7 @@ main() {
     local base
     choose_distribution
     base=$(base_directory)
-    lock bootstrap
+    lock "bootstrap-$DISTRO-$SUITE-$KERNEL"
     if [ -e "$base/initrd.img" ] && [ -z "${REFRESH:-}" ]; then
         say_cached base "$base/initrd.img"
     else
