@@ -22,8 +22,9 @@
 //! | [`image`] | streams |
 //! | `configdrive`, `boot` | first boot and what starts it |
 //! | `execute`, `verify` | the plan's effects and their proof |
-//! | `netboot` | switching PXE off |
-//! | `commands` | one file a subcommand |
+//! | [`netboot`] | switching PXE off |
+//! | [`settings`] | configuration from file and kernel command line |
+//! | [`commands`] | one file a subcommand |
 //! | `master` | the embedded master (feature `master`) |
 
 pub mod boot;
@@ -35,8 +36,10 @@ pub mod inventory;
 pub mod layout;
 #[cfg(feature = "master")]
 pub mod master;
+pub mod netboot;
 pub mod plan;
 pub mod report;
 pub mod request;
+pub mod settings;
 pub mod sys;
 pub mod units;

@@ -1,3 +1,9 @@
 //! One file a subcommand: wiring only.
 
+mod answer;
+pub mod discover;
+pub mod inventory;
+pub mod netboot;
+#[cfg(test)]
+mod testing;
 pub mod write_image;

@@ -7,6 +7,7 @@ mod disks;
 mod lvm;
 mod machine;
 mod model;
+pub mod nailgun;
 mod network;
 mod order;
 mod saved;

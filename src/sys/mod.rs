@@ -9,4 +9,7 @@ pub mod interfaces;
 pub mod lock;
 pub mod memory;
 pub mod mount;
+pub mod nss;
+pub mod power;
 pub mod signal;
+pub mod udev;

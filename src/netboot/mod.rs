@@ -1,0 +1,54 @@
+//! Whether the node boots from the network, as its master decides.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::http::{Client, Method};
+use crate::request::Secret;
+
+/// The answer is one short object.
+const ANSWER_LIMIT: u64 = 4096;
+
+/// A master that has not answered by then is asked again by whoever wants to.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    enabled: bool,
+}
+
+/// Switches network boot of node `node_id` off at the embedded master, and reads back that it is off.
+///
+/// # Errors
+/// `Master` when it is unreachable, refuses, or does not say that network boot is off afterwards.
+pub fn master_off(client: &Client, base: &str, node_id: u64, token: &Secret) -> Result<()> {
+    master_set(client, base, node_id, token, false)
+}
+
+/// Switches network boot of node `node_id` on or off at the embedded master, and reads it back.
+///
+/// # Errors
+/// `Master` when it is unreachable, refuses, or does not say the same afterwards.
+pub fn master_set(client: &Client, base: &str, node_id: u64, token: &Secret, enabled: bool) -> Result<()> {
+    let url = format!("{}/api/nodes/{node_id}/netboot", base.trim_end_matches('/'));
+    let word = if enabled { "on" } else { "off" };
+    let switching = || format!("switching network boot {word}");
+    let call = |method: Method| {
+        let named = format!("{method} {url}");
+        let request = client.request(method.clone(), &url).bearer(token).answer_within(ANSWER_WITHIN);
+        let request = if method == Method::PUT { request.json(&State { enabled }) } else { request };
+        let answer = request.send().context(Kind::Master, switching)?;
+        if answer.status() != 200 {
+            let status = answer.status_text();
+            return Err(Error::new(Kind::Master, format!("{}: {named}: {status}", switching())));
+        }
+        answer.json::<State>(ANSWER_LIMIT).context(Kind::Master, switching)
+    };
+    call(Method::PUT)?;
+    if call(Method::GET)?.enabled == enabled {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Master, format!("{}: {url} still says otherwise", switching())))
+}

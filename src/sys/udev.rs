@@ -1,0 +1,112 @@
+//! Waiting for device nodes, which udev makes some time after the kernel has found a device.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::command::{Call, Tool};
+
+/// Where udevd listens while it runs.
+const CONTROL: &str = "/run/udev/control";
+
+/// How long at most nothing is looked at: an event can be lost, and without udevd there are none.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Waits until all these paths exist.
+///
+/// # Errors
+/// `Hardware` when they do not within `deadline`; the error names those that are missing.
+pub fn wait_for(paths: &[PathBuf], deadline: Duration) -> Result<()> {
+    let events = Events::listen();
+    let until = Instant::now() + deadline;
+    loop {
+        let missing: Vec<_> =
+            paths.iter().filter(|path| !path.exists()).map(|path| path.display().to_string()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let seconds = deadline.as_secs_f64();
+            return Err(Error::new(
+                Kind::Hardware,
+                format!("waiting for {}: not there after {seconds:.1} s", missing.join(", ")),
+            ));
+        }
+        events.pause(left.min(LOOK_AGAIN));
+    }
+}
+
+/// Waits until udevd has handled every event that the kernel has sent so far. Without udevd there is nothing to wait for.
+///
+/// # Errors
+/// `Tool` when udevd does not come to an end within `deadline`, or its tool is missing.
+pub fn settle(deadline: Duration) -> Result<()> {
+    if !Path::new(CONTROL).exists() {
+        return Ok(());
+    }
+    let timeout = format!("--timeout={}", deadline.as_secs().max(1));
+    Call::new(Tool::Udevadm, ["settle", timeout.as_str()]).run().map(|_| ())
+}
+
+/// udev's events about block devices.
+#[cfg(feature = "udev")]
+struct Events(Option<udev::MonitorSocket>);
+
+#[cfg(feature = "udev")]
+impl Events {
+    fn listen() -> Self {
+        let socket = udev::MonitorBuilder::new()
+            .and_then(|builder| builder.match_subsystem("block"))
+            .and_then(udev::MonitorBuilder::listen);
+        Self(socket.inspect_err(|error| log::warn!("listening to udev: {error}: polling instead")).ok())
+    }
+
+    fn pause(&self, at_most: Duration) {
+        use std::os::fd::AsFd as _;
+
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+        let Some(socket) = &self.0 else { return std::thread::sleep(at_most) };
+        let mut waited = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut waited, timeout) {
+            // What happened does not matter: the caller looks for itself.
+            Ok(ready) if ready > 0 => drop(socket.iter().count()),
+            Ok(_) => {}
+            Err(error) => {
+                log::debug!("waiting for udev: {error}");
+                std::thread::sleep(at_most);
+            }
+        }
+    }
+}
+
+/// Without libudev there are no events, only another look.
+#[cfg(not(feature = "udev"))]
+struct Events;
+
+#[cfg(not(feature = "udev"))]
+impl Events {
+    fn listen() -> Self {
+        Self
+    }
+
+    #[allow(clippy::unused_self, reason = "one signature with and without libudev")]
+    fn pause(&self, at_most: Duration) {
+        std::thread::sleep(at_most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_names_what_did_not_come() {
+        let paths = [PathBuf::from("/dev/null"), PathBuf::from("/dev/no-such-disk")];
+        let error = wait_for(&paths, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.to_string(), "waiting for /dev/no-such-disk: not there after 0.0 s");
+        wait_for(&paths[..1], Duration::ZERO).unwrap();
+    }
+}
