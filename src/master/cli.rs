@@ -1,14 +1,14 @@
 //! The command line of `bedplate-master`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::{Context as _, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 
-use super::client;
-use super::server::{Server, Settings};
+use super::server::{Server, Settings, checked_url};
+use super::{client, dnsmasq};
 
 /// Where state is kept unless told otherwise.
 const DEFAULT_DIR: &str = "/var/lib/bedplate";
@@ -28,6 +28,42 @@ enum Command {
     /// See nodes, and release one
     #[command(subcommand)]
     Nodes(Nodes),
+    /// Print a configuration of dnsmasq (DHCP, TFTP) for a network without another DHCP server
+    DnsmasqConf(DnsmasqConf),
+}
+
+#[derive(Debug, Args)]
+struct DnsmasqConf {
+    /// Interface on the nodes' network
+    #[arg(long)]
+    interface: String,
+    /// First and last address for nodes: A,B
+    #[arg(long, value_delimiter = ',', num_args = 2)]
+    range: Vec<Ipv4Addr>,
+    /// Netmask [default: that of the interface]
+    #[arg(long)]
+    netmask: Option<Ipv4Addr>,
+    /// How long an address is leased
+    #[arg(long, default_value = "1h")]
+    lease: String,
+    /// Default gateway for nodes
+    #[arg(long)]
+    gateway: Option<Ipv4Addr>,
+    /// Resolvers for nodes
+    #[arg(long = "dns", value_delimiter = ',')]
+    name_servers: Vec<Ipv4Addr>,
+    /// Domain for nodes
+    #[arg(long)]
+    domain: Option<String>,
+    /// Folder that TFTP serves
+    #[arg(long, default_value = "/srv/tftp")]
+    tftp_root: PathBuf,
+    /// URL that nodes use for the master [default: that of the master in --dir]
+    #[arg(long)]
+    url: Option<String>,
+    /// State folder of the master [env: BEDPLATE_MASTER_DIR]
+    #[arg(long, default_value_os_t = default_dir())]
+    dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -49,6 +85,8 @@ enum Nodes {
     List(ListArgs),
     /// Show one node: history, last events, report
     Show(Named),
+    /// Show the plan for a node, and once a person agrees let its next network boot carry it out, once
+    Release(ReleaseOrder),
     /// Take a release back
     Cancel(Named),
     /// Let the next network boot start from the node's own disk
@@ -75,6 +113,27 @@ struct Named {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// `nodes release`.
+#[derive(Debug, Args)]
+pub(super) struct ReleaseOrder {
+    /// Id, MAC address, UUID or serial number
+    pub(super) node: String,
+    /// What it becomes: a file DIR/profiles/NAME.toml
+    #[arg(long)]
+    pub(super) profile: String,
+    /// Allow disks to be overwritten that are not empty
+    #[arg(long)]
+    pub(super) wipe: bool,
+    /// Do not ask; required where there is no terminal
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Print JSON; the plan for people goes to stderr all the same
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// How to reach a running master.
@@ -104,6 +163,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Nodes(nodes) => nodes.run(),
+            Command::DnsmasqConf(conf) => conf.run(),
         }
     }
 }
@@ -122,11 +182,44 @@ impl Serve {
     }
 }
 
+impl DnsmasqConf {
+    fn run(self) -> Result<()> {
+        let url = match &self.url {
+            Some(url) => checked_url(url)?,
+            None => client::endpoint(&self.dir)?.nodes_url,
+        };
+        let &[first, last] = self.range.as_slice() else {
+            return Err(Error::new(Kind::Usage, "--range: expected two addresses, A,B"));
+        };
+        // Each becomes part of a line.
+        for text in [&self.interface, &self.lease, self.domain.as_ref().unwrap_or(&self.lease)] {
+            let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'@');
+            if text.is_empty() || !text.bytes().all(is_letter) {
+                return Err(Error::new(Kind::Usage, format!("{text:?} cannot stand in a configuration of dnsmasq")));
+            }
+        }
+        let network = dnsmasq::Network {
+            interface: self.interface,
+            first,
+            last,
+            netmask: self.netmask,
+            lease: self.lease,
+            gateway: self.gateway,
+            name_servers: self.name_servers,
+            domain: self.domain,
+            tftp_root: self.tftp_root,
+            url,
+        };
+        client::print(false, &(), || dnsmasq::configuration(&network))
+    }
+}
+
 impl Nodes {
     fn run(self) -> Result<()> {
         match self {
             Self::List(list) => client::Client::new(&list.access)?.list(list.json),
             Self::Show(named) => client::Client::new(&named.access)?.show(&named.node, named.json),
+            Self::Release(order) => client::Client::new(&order.access)?.release(&order),
             Self::Cancel(named) => client::Client::new(&named.access)?.order(&named.node, "cancel", named.json),
             Self::LocalBoot(named) => client::Client::new(&named.access)?.order(&named.node, "local-boot", named.json),
             Self::Discover(named) => client::Client::new(&named.access)?.order(&named.node, "discover", named.json),

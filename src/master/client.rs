@@ -1,16 +1,19 @@
 //! The operator's calls of a running master.
 
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http;
 use crate::request::Secret;
 
-use super::cli::Access;
+use super::cli::{Access, ReleaseOrder};
+use super::release::Shown;
 use super::server::Endpoint;
 use super::view::{Details, List, Summary};
 
@@ -35,7 +38,7 @@ impl Client {
     pub(super) fn new(access: &Access) -> Result<Self> {
         let (url, token_file) = match (&access.url, &access.token_file) {
             (Some(url), Some(file)) => (url.trim_end_matches('/').to_owned(), file.clone()),
-            _ => (endpoint(access)?, access.dir.join("operator.token")),
+            _ => (endpoint(&access.dir)?.url, access.dir.join("operator.token")),
         };
         let token = std::fs::read_to_string(&token_file)
             .context(Kind::Usage, || format!("reading the operator's token {}", token_file.display()))?;
@@ -74,6 +77,31 @@ impl Client {
         })
     }
 
+    /// `nodes release`: shows the plan, asks, arms.
+    ///
+    /// # Errors
+    /// `Refused` when a disk is not empty, nobody says yes, or the master refuses.
+    pub(super) fn release(&self, order: &ReleaseOrder) -> Result<()> {
+        let body = json!({ "profile": order.profile });
+        let shown: Shown = self.call(http::Method::POST, &node_path(&order.node, "/plan"), Some(&body))?;
+        let is_terminal = std::io::stderr().is_terminal();
+        eprint!("{}", shown.plan.text(is_terminal));
+        shown.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        shown.not_empty.iter().for_each(|disk| eprintln!("not empty: {disk}"));
+        if !order.wipe && !shown.not_empty.is_empty() {
+            let message = format!("{} would be overwritten and is not empty", shown.not_empty.join("; "));
+            return Err(Error::new(Kind::Refused, message).advise("--wipe allows it"));
+        }
+        if !order.yes {
+            confirm(&shown)?;
+        }
+        let body = json!({ "draft": shown.draft, "wipe": order.wipe });
+        let node: Summary = self.call(http::Method::POST, &node_path(&order.node, "/release"), Some(&body))?;
+        let line = format!("node {} ({}) is released, once: its next network boot provisions it\n", node.id, node.mac);
+        let answer = json!({ "node": node, "profile": shown.profile, "plan": shown.plan, "notes": shown.notes });
+        print(order.json, &answer, || line)
+    }
+
     /// One call.
     ///
     /// # Errors
@@ -109,15 +137,33 @@ impl Client {
     }
 }
 
-fn endpoint(access: &Access) -> Result<String> {
-    let path = access.dir.join("endpoint.json");
+/// Asks on the terminal.
+fn confirm(shown: &Shown) -> Result<()> {
+    let refused = |message: &str| Err(Error::new(Kind::Refused, message));
+    if !std::io::stdin().is_terminal() {
+        return refused("nobody can be asked: standard input is no terminal; a script says --yes");
+    }
+    eprint!("release node {} ({}) with this plan? [y/N] ", shown.node.id, shown.node.mac);
+    std::io::stderr().flush().context(Kind::Usage, || "writing to stderr")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context(Kind::Usage, || "reading the answer")?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => refused("not released"),
+    }
+}
+
+/// What a master wrote into its folder about itself.
+///
+/// # Errors
+/// `Usage` when it did not.
+pub(super) fn endpoint(dir: &Path) -> Result<Endpoint> {
+    let path = dir.join("endpoint.json");
     let bytes = std::fs::read(&path).map_err(|cause| {
         Error::caused(Kind::Usage, format!("finding the master by {}", path.display()), cause)
             .advise("start `bedplate-master serve --dir ..`, or name the folder with --dir or BEDPLATE_MASTER_DIR")
     })?;
-    let endpoint: Endpoint =
-        serde_json::from_slice(&bytes).context(Kind::Usage, || format!("reading {}", path.display()))?;
-    Ok(endpoint.url)
+    serde_json::from_slice(&bytes).context(Kind::Usage, || format!("reading {}", path.display()))
 }
 
 /// The path of a call about a node; its name may hold anything.
@@ -134,7 +180,6 @@ pub(super) fn node_path(node: &str, rest: &str) -> String {
 
 /// JSON or words, on stdout.
 pub(super) fn print<T: Serialize>(is_json: bool, value: &T, text: impl FnOnce() -> String) -> Result<()> {
-    use std::io::Write as _;
     let text = match is_json {
         true => serde_json::to_string_pretty(value).context(Kind::Bug, || "serialising the answer")? + "\n",
         false => text(),

@@ -6,23 +6,27 @@
 //! | `server`, `http/` | the listener; routes by who calls them |
 //! | `state`, `store` | nodes in memory, each change on disk first |
 //! | `node` | a node's record and its life; pure |
-//! | `boots`, `discovery`, `runs`, `release`, `watchdog` | what a call does, by what it is about |
-//! | `profile`, `compose` | from a profile and a machine to a provision.json; pure |
+//! | `boots`, `discovery`, `runs`, `release`, `orders`, `watchdog` | what a call does, by what it is about |
+//! | `profile`, `compose`, `allocate` | from a profile and a machine to a provision.json; pure |
 //! | `dnsmasq` | a DHCP and TFTP configuration |
 //!
 //! It shares request, inventory and report with the agent, and the pure `plan` for showing a person what a release
 //! would do: the agent then refuses any other plan, which needs one and the same code on both sides.
 
+mod allocate;
 mod boots;
 pub mod cli;
 mod client;
+mod compose;
 mod config;
 mod discovery;
+mod dnsmasq;
 mod events;
 mod http;
 mod ident;
 mod node;
 mod orders;
+mod profile;
 mod refusal;
 mod release;
 mod runs;

@@ -5,8 +5,7 @@ use log::info;
 use super::ident::Mac;
 use super::node::{NextBoot, Status};
 use super::refusal::Refusal;
-use super::release::request_path;
-use super::state::{Live, Master, stranger_path};
+use super::state::{Master, stranger_path};
 use super::view::Summary;
 
 impl Master {
@@ -22,7 +21,6 @@ impl Master {
             return Err(Refusal::conflict(format!("{label} is {}: nothing to cancel", live.node.status.as_str())));
         }
         info!("cancel: {}", live.node.label());
-        self.remove_request(&live)?;
         Ok(Summary::of(&live.node))
     }
 
@@ -40,7 +38,6 @@ impl Master {
             node.next_boot = NextBoot::LocalDisk;
         })?;
         info!("local-boot: {}", live.node.label());
-        self.remove_request(&live)?;
         Ok(Summary::of(&live.node))
     }
 
@@ -67,15 +64,5 @@ impl Master {
         self.change(&mut live, |node, _| node.next_boot = NextBoot::Discovery)?;
         info!("discover: {}", live.node.label());
         Ok(Summary::of(&live.node))
-    }
-
-    fn remove_request(&self, live: &Live) -> Result<(), Refusal> {
-        let over = live.node.release.as_ref().filter(|_| live.node.status != Status::Released);
-        match over {
-            Some(release) if live.node.status != Status::Provisioning => {
-                Ok(self.store.remove(&request_path(&release.id))?)
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -29,7 +29,10 @@ pub struct Settings {
 /// Tells the command line where the master of a folder listens.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Endpoint {
+    /// For callers on the same machine.
     pub(super) url: String,
+    /// For nodes.
+    pub(super) nodes_url: String,
 }
 
 /// A master that listens.
@@ -59,7 +62,8 @@ impl Server {
         let master = tokio::task::spawn_blocking(move || Master::open(&dir, &url))
             .await
             .context(Kind::Bug, || "opening the state folder")??;
-        master.store.write_json("endpoint.json", &Endpoint { url: format!("http://{}", reachable(address)) })?;
+        let endpoint = Endpoint { url: format!("http://{}", reachable(address)), nodes_url: master.url.clone() };
+        master.store.write_json("endpoint.json", &endpoint)?;
         info!("listening on {address}, nodes use {}", master.url);
         Ok(Self { listener, master: Arc::new(master) })
     }
@@ -114,7 +118,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// It stands in iPXE scripts and on kernel lines.
-fn checked_url(url: &str) -> Result<String> {
+pub(super) fn checked_url(url: &str) -> Result<String> {
     let url = url.trim_end_matches('/');
     let host = url.strip_prefix("http://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'/');

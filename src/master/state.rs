@@ -15,9 +15,9 @@ use crate::sys::clock;
 use super::config::Config;
 use super::events::RunLog;
 use super::ident::Mac;
-use super::node::{Boot, Node};
+use super::node::{Boot, Node, Progress};
 use super::refusal::Refusal;
-use super::release::Drafts;
+use super::release::{Drafts, request_path};
 use super::store::Store;
 use super::token::TokenDigest;
 
@@ -87,6 +87,7 @@ impl Master {
                 index.strangers.insert(boot.mac, boot);
             }
         }
+        remove_stale_requests(&store, &index)?;
         info!("{} nodes and {} strangers in {}", index.nodes.len(), index.strangers.len(), root.display());
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { store, config, url, operator, drafts: Mutex::default(), index: Mutex::new(index) })
@@ -177,7 +178,13 @@ impl Master {
             let reason = reason.map(|reason| format!(": {}", super::ident::shortened(reason))).unwrap_or_default();
             info!("{}: {} -> {}{reason}", node.label(), live.node.status.as_str(), node.status.as_str());
         }
+        let is_over = |node: &Node| node.release.as_ref().is_some_and(|release| release.progress == Progress::Ended);
+        let over = if is_over(&node) && !is_over(&live.node) { node.release.clone() } else { None };
         live.node = node;
+        if let Some(release) = over {
+            // It holds passwords, and nobody gets it any more.
+            self.store.remove(&request_path(&release.id))?;
+        }
         Ok(result)
     }
 
@@ -237,6 +244,20 @@ impl Index {
             self.by_mac.insert(*mac, id);
         }
     }
+}
+
+/// Requests that no waiting or running release names: what a kill left between two writes.
+fn remove_stale_requests(store: &Store, index: &Index) -> Result<()> {
+    let releases = index.nodes.values().filter_map(|slot| slot.lock().node.release.clone());
+    let open = releases.filter(|release| release.progress != Progress::Ended);
+    let open: Vec<String> = open.map(|release| request_path(&release.id)).collect();
+    for name in store.names("requests")? {
+        let path = format!("requests/{name}");
+        if !open.contains(&path) {
+            store.remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// How long ago a stored time was; nothing when the clock was set back.

@@ -54,7 +54,7 @@ async fn target_image(
 }
 
 /// One path component that is neither hidden nor a way out.
-pub(crate) fn is_file_name(name: &str) -> bool {
+pub(in crate::master) fn is_file_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'~' | b'@');
     !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.bytes().all(is_letter)
 }

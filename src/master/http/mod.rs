@@ -7,6 +7,8 @@ mod nailgun;
 mod operator;
 mod range;
 
+pub(super) use images::is_file_name;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

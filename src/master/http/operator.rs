@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use log::warn;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{Caller, blocking};
+use super::{Caller, blocking, read_body};
 use crate::master::refusal::Refusal;
+use crate::master::release::Shown;
 use crate::master::state::Master;
 use crate::master::view::{Details, List, Summary};
+
+const ORDER_LIMIT: usize = 4 << 10;
 
 type Shared = State<Arc<Master>>;
 
@@ -18,6 +24,8 @@ pub(super) fn routes() -> Router<Arc<Master>> {
     Router::new()
         .route("/api/operator/nodes", get(list))
         .route("/api/operator/nodes/{key}", get(show))
+        .route("/api/operator/nodes/{key}/plan", post(plan))
+        .route("/api/operator/nodes/{key}/release", post(release))
         .route("/api/operator/nodes/{key}/cancel", post(cancel))
         .route("/api/operator/nodes/{key}/local-boot", post(local_boot))
         .route("/api/operator/nodes/{key}/discover", post(discover))
@@ -48,6 +56,49 @@ async fn show(State(master): Shared, caller: Caller, Path(key): Path<String>) ->
         Ok(Json(master.details(&node)?))
     })
     .await
+}
+
+/// What is to be planned.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanOrder {
+    profile: String,
+}
+
+async fn plan(
+    State(master): Shared,
+    caller: Caller,
+    Path(key): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, Refusal> {
+    caller.operator(&master)?;
+    let order: PlanOrder = order(body).await?;
+    blocking(master, move |master| master.show_plan(&key, &order.profile).map(Json)).await
+}
+
+/// Which plan is to be armed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseOrder {
+    draft: String,
+    #[serde(default)]
+    wipe: bool,
+}
+
+async fn release(
+    State(master): Shared,
+    caller: Caller,
+    Path(key): Path<String>,
+    body: Body,
+) -> Result<Json<Summary>, Refusal> {
+    caller.operator(&master)?;
+    let order: ReleaseOrder = order(body).await?;
+    blocking(master, move |master| master.arm(&key, &order.draft, order.wipe).map(Json)).await
+}
+
+async fn order<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    let body = read_body(body, ORDER_LIMIT).await?;
+    serde_json::from_slice(&body).map_err(|error| Refusal::bad(format!("the body is not an order: {error}")))
 }
 
 async fn cancel(State(master): Shared, caller: Caller, Path(key): Path<String>) -> Result<Json<Summary>, Refusal> {
