@@ -1,0 +1,81 @@
+//! Boot scripts.
+
+use crate::support::{Master, OTHER};
+
+const MAC: &str = "52:54:00:00:00:01";
+
+#[test]
+fn first_script_asks_again_with_the_machines_identities() {
+    let master = Master::start();
+    let answer = master.call("GET", "/boot.ipxe", None, b"");
+    let url = master.url();
+    let expected = format!(
+        "#!ipxe\nchain --replace {url}/boot.ipxe?mac=${{netX/mac}}&uuid=${{uuid}}&serial=${{serial:uristring}} || exit\n"
+    );
+    assert_eq!((answer.status, answer.text()), (200, expected));
+    assert!(answer.header("date").is_some(), "the agent sets its clock by it");
+}
+
+#[test]
+fn unknown_machine_gets_the_bootstrap_once_and_then_its_own_disk() {
+    let master = Master::configured("kernel_args = \"console=ttyS0,115200\"\n");
+    let (script, token) = master.boot_from(OTHER, MAC);
+    let (url, token) = (master.url(), token.unwrap());
+    let kernel = format!(
+        "kernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=bedplate bedplate.master={url} bedplate.token={token} \
+         BOOTIF=01-52-54-00-00-00-01 console=ttyS0,115200 || goto failed\n"
+    );
+    assert!(script.starts_with("#!ipxe\n") && script.contains(&kernel), "{script}");
+    assert!(script.contains(&format!("initrd --name initrd.img {url}/bootstrap/initrd.img ")), "{script}");
+    assert_eq!(master.boot_from(OTHER, MAC).0, "#!ipxe\necho bedplate: own disk\nexit\n");
+    let master = master.kill_and_restart();
+    assert_eq!(master.boot(MAC), None, "once, also over a restart");
+}
+
+#[test]
+fn discovered_machine_boots_its_own_disk_until_a_person_asks() {
+    let master = Master::configured("local_boot = \"sanboot\"\n");
+    let (id, _) = master.discover(MAC);
+    let local = "#!ipxe\necho bedplate: own disk\nsanboot --no-describe --drive 0x80 || exit\n";
+    assert_eq!(master.boot_from(OTHER, MAC).0, local);
+    assert!(master.nodes(&["discover", "5254.0000.0001"]).status.success());
+    assert!(master.boot(MAC).is_some());
+    assert_eq!(master.boot(MAC), None);
+    assert!(master.nodes(&["discover", &id.to_string()]).status.success());
+    assert!(master.nodes(&["local-boot", MAC]).status.success());
+    assert_eq!(master.boot(MAC), None);
+}
+
+#[test]
+fn nothing_that_a_machine_says_reaches_the_script() {
+    let master = Master::start();
+    for mac in ["52:54:00:00:00:01%0Aboot", "x", "", "52:54:00:00:00:01%20init=/bin/sh", "${net0/ip}"] {
+        let answer = master.call("GET", &format!("/boot.ipxe?mac={mac}"), None, b"");
+        assert_eq!(answer.status, 400, "{mac}");
+    }
+    let path = format!("/boot.ipxe?mac={MAC}&uuid=x%0Akernel%20evil&serial=y%0Aevil%20init=/bin/sh");
+    let answer = master.call("GET", &path, None, b"");
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("evil"), "{}", answer.text());
+}
+
+#[test]
+fn strangers_are_bounded() {
+    let master = Master::configured("max_strangers = 2\n");
+    let tokens: Vec<_> = (1..=4).map(|n| master.boot(&format!("52:54:00:00:00:0{n}")).is_some()).collect();
+    assert_eq!(tokens, [true, true, false, false]);
+}
+
+#[test]
+fn log_names_who_was_served_what_and_holds_no_token() {
+    let master = Master::start();
+    let token = master.boot_from(OTHER, MAC).1.unwrap();
+    master.boot_from(OTHER, MAC);
+    let log = master.log();
+    assert!(
+        log.contains(&format!("boot.ipxe: {MAC} at 127.0.0.2: bootstrap, unknown machine, discovery only")),
+        "{log}"
+    );
+    assert!(log.contains(&format!("boot.ipxe: {MAC} at 127.0.0.2: own disk")), "{log}");
+    assert!(!log.contains(&token));
+}

@@ -1,0 +1,12 @@
+//! The embedded master as nodes and operators see it: a real process, real connections.
+#![cfg(feature = "master")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test says what it expects by failing")]
+
+mod boot;
+mod crash;
+mod discovery;
+mod files;
+mod lifecycle;
+mod release;
+mod support;
+mod tokens;
