@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::http;
 use crate::request::Secret;
 
 const FILE: &str = "etc/bedplate/bedplate.toml";
@@ -53,13 +52,6 @@ impl Settings {
             Err(error) => vec![format!("reading the kernel command line: {error}")],
         };
         Ok((settings, warnings))
-    }
-
-    /// Settings of the HTTP client, with these certificate authorities beside the configured ones.
-    #[must_use]
-    pub fn http(&self, ca_files: &[PathBuf]) -> http::Settings {
-        let ca_files = if ca_files.is_empty() { &self.ca_file } else { ca_files };
-        http::Settings { ca_files: ca_files.to_vec(), ..http::Settings::default() }
     }
 
     fn apply_file(&mut self, text: &str) -> Result<()> {

@@ -11,6 +11,7 @@ use log::{info, warn};
 use serde_json::Value;
 
 use super::answer;
+use super::client::http_settings;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::{Client, Method, Response, Url};
 use crate::inventory::nailgun::{self, Mode};
@@ -65,7 +66,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
     }
     let master = master.ok_or_else(|| Error::new(Kind::Usage, "no master is given").advise("give --master URL"))?;
     answer::raise_clock();
-    let client = Client::new(&settings.http(&args.ca_file))?;
+    let client = Client::new(&http_settings(settings, &args.ca_file))?;
     let nailgun = Nailgun { client: &client, base: &master, token: settings.token.as_ref(), root };
     let interval = args.interval.map(Duration::from_secs).or(settings.interval).unwrap_or(INTERVAL);
     loop {

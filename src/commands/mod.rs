@@ -1,6 +1,7 @@
 //! One file a subcommand: wiring only.
 
 mod answer;
+mod client;
 pub mod discover;
 pub mod inventory;
 pub mod netboot;

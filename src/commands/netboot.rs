@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::client::http_settings;
 use crate::error::{Error, Kind, Result};
 use crate::http::Client;
 use crate::netboot;
@@ -49,6 +50,6 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
     })?;
     let kept = || std::fs::read_to_string(UID_FILE).ok()?.trim().parse().ok();
     let node = args.node.or_else(kept).ok_or_else(|| usage("node id", "give --node ID, or run `bedplate discover`"))?;
-    let client = Client::new(&settings.http(&args.ca_file))?;
+    let client = Client::new(&http_settings(settings, &args.ca_file))?;
     netboot::master_set(&client, master, node, token, args.state == State::On)
 }

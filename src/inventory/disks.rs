@@ -186,8 +186,9 @@ fn signature(device: &Device) -> Option<Signature> {
 fn serial(tree: &Tree, device: &Device) -> Option<String> {
     let property = |key: &str| device.record.property(key).map(str::to_owned);
     let attribute = |name: &str| tree.attribute(&format!("{}/{name}", device.base));
-    property("ID_SERIAL_SHORT")
-        .or_else(|| property("ID_SCSI_SERIAL"))
+    // For SCSI disks udev's short serial number is the world wide name; the one on the label is the other, as lsblk shows it.
+    property("ID_SCSI_SERIAL")
+        .or_else(|| property("ID_SERIAL_SHORT"))
         .or_else(|| attribute("serial"))
         .or_else(|| attribute("device/serial"))
         .or_else(|| vpd_serial(&tree.bytes(&format!("{}/device/vpd_pg80", device.base), 4096)?))

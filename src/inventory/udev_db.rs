@@ -32,6 +32,10 @@ fn parse(text: &str) -> Record {
     let mut record = Record::default();
     for line in text.lines() {
         if let Some(link) = line.strip_prefix("S:") {
+            // A number that counts disks since boot says nothing of the disk, and makes two inventories of one machine differ.
+            if link.starts_with("disk/by-diskseq/") {
+                continue;
+            }
             record.links.push(format!("/dev/{link}"));
         } else if let Some((key, value)) = line.strip_prefix("E:").and_then(|property| property.split_once('=')) {
             record.properties.insert(key.to_owned(), value.to_owned());
