@@ -24,11 +24,15 @@ const BUILD_DATE: &str = "/etc/bedplate/build-date";
 
 /// The whole body, at most `limit` bytes and within a minute.
 pub(super) fn body(response: Response, limit: u64) -> Result<Vec<u8>> {
+    body_within(response, limit, BODY_WITHIN)
+}
+
+fn body_within(response: Response, limit: u64, within: Duration) -> Result<Vec<u8>> {
     let url = response.url().to_string();
     let reading = || format!("reading the answer of {url}");
     let mut reader = response.reader();
     let (mut bytes, mut buffer) = (Vec::new(), [0; 16 << 10]);
-    let deadline = Instant::now() + BODY_WITHIN;
+    let deadline = Instant::now() + within;
     loop {
         let count = reader.read(&mut buffer).map_err(read_error).context(Kind::Master, reading)?;
         if count == 0 {
@@ -39,8 +43,8 @@ pub(super) fn body(response: Response, limit: u64) -> Result<Vec<u8>> {
             return Err(Error::new(Kind::Master, format!("{}: it exceeds {limit} bytes", reading())));
         }
         if Instant::now() > deadline {
-            let seconds = BODY_WITHIN.as_secs();
-            return Err(Error::new(Kind::Master, format!("{}: not complete after {seconds} s", reading())));
+            let seconds = within.as_secs_f64();
+            return Err(Error::new(Kind::Master, format!("{}: not complete after {seconds:.1} s", reading())));
         }
     }
 }
@@ -86,6 +90,17 @@ fn note(result: Result<bool>, source: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::{Answer, Server};
+    use crate::http::{Client, Method, Settings};
+
+    #[test]
+    fn a_body_that_drips_for_ever_is_given_up() {
+        let server = Server::start(|_| Answer::Drip);
+        let client = Client::new(&Settings::default()).unwrap();
+        let response = client.request(Method::GET, &server.url()).send().unwrap();
+        let error = body_within(response, 1 << 20, Duration::from_millis(200)).unwrap_err();
+        assert!(error.to_string().ends_with(": not complete after 0.2 s"), "{error}");
+    }
 
     #[test]
     fn strange_answers_are_shown_short_and_printable() {

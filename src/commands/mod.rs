@@ -1,5 +1,6 @@
 //! One file a subcommand: wiring only.
 
+pub mod agent;
 mod answer;
 mod client;
 pub mod discover;

@@ -52,7 +52,6 @@ impl Seen {
 }
 
 /// What the server answers.
-#[allow(dead_code, reason = "not every test wants every master")]
 pub enum Answer {
     /// A status with headers and a body.
     With(u16, Vec<(&'static str, String)>, Vec<u8>),
