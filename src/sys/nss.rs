@@ -10,6 +10,7 @@ pub fn pin() {
 }
 
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+#[allow(unsafe_code, reason = "glibc offers no other way to choose the lookup services")]
 fn pin_databases() {
     use std::ffi::{c_char, c_int};
 
@@ -30,7 +31,6 @@ fn pin_databases() {
         (c"rpc", c"files"),
     ] {
         // SAFETY: nss.h: both arguments are NUL-terminated strings that glibc copies; no other thread runs yet.
-        #[allow(unsafe_code, reason = "glibc offers no other way to choose the lookup services")]
         let status = unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
         if status != 0 {
             // Lookups of this database would follow nsswitch.conf, which works on most machines.
