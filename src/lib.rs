@@ -29,6 +29,7 @@
 
 pub mod boot;
 pub mod commands;
+pub mod configdrive;
 pub mod error;
 pub mod http;
 pub mod image;

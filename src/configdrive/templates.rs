@@ -1,0 +1,214 @@
+//! Finds and renders templates: a site's own first, by the names that upstream tries, then ours.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind as IoErrorKind;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
+use serde::Serialize;
+
+use super::context::Context;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::request::Request;
+
+/// The templates that the agent carries.
+const OURS: [(&str, &str); 3] = [
+    ("cloud_config", include_str!("../../configdrive-templates/cloud_config.jinja2")),
+    ("meta_data", include_str!("../../configdrive-templates/meta_data.jinja2")),
+    ("network_config", include_str!("../../configdrive-templates/network_config.jinja2")),
+];
+
+/// The templates for one request.
+pub struct Templates<'a> {
+    environment: Environment<'static>,
+    request: &'a Request,
+    folder: Option<&'a Path>,
+}
+
+/// A template's text and where it is from.
+struct Source {
+    name: String,
+    text: String,
+    /// Whose fault it is when it does not work.
+    kind: Kind,
+}
+
+impl<'a> Templates<'a> {
+    /// The templates for `request`; those in `folder` come first.
+    ///
+    /// # Errors
+    /// `Usage` when the folder is none.
+    pub fn new(request: &'a Request, folder: Option<&'a Path>) -> Result<Self> {
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Error::new(Kind::Usage, format!("{} is not a folder with templates", folder.display())));
+        }
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_formatter(write_quoted);
+        let mut syntax = SyntaxConfig::builder();
+        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+        environment.set_syntax(syntax.build().context(Kind::Bug, || "setting up the template engine")?);
+        environment.add_filter("tojson", |value: Value| -> Result<Value, minijinja::Error> {
+            if value.is_undefined() {
+                return Err(minijinja::ErrorKind::UndefinedError.into());
+            }
+            let text = yaml(&value)
+                .map_err(|error| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string()))?;
+            Ok(Value::from_safe_string(text))
+        });
+        Ok(Self { environment, request, folder })
+    }
+
+    /// Renders the template of a kind, and checks that the result is YAML.
+    ///
+    /// # Errors
+    /// As [`super::render`].
+    pub fn render_yaml(&self, kind: &str, context: &Context) -> Result<String> {
+        let source = match self.of_site(kind)? {
+            Some(source) => source,
+            None => of_ours(kind)?,
+        };
+        let text = self.render(&source, context)?;
+        // The result is parsed, not quoted: what stands around the broken line may be a password hash.
+        serde_saphyr::from_str::<serde_json::Value>(&text)
+            .map_err(|_| Error::new(source.kind, format!("the result of template {} is not YAML", source.name)))?;
+        Ok(text)
+    }
+
+    /// Renders the site's template of a kind that we have none of; nothing where the site has none either.
+    ///
+    /// # Errors
+    /// As [`super::render`].
+    pub fn render_of_site(&self, kind: &str, context: &Context) -> Result<Option<String>> {
+        self.of_site(kind)?.map(|source| self.render(&source, context)).transpose()
+    }
+
+    fn render(&self, source: &Source, context: &Context) -> Result<String> {
+        self.environment
+            .render_named_str(&source.name, &source.text, Serde(context))
+            .context(source.kind, || format!("rendering template {}", source.name))
+    }
+
+    fn of_site(&self, kind: &str) -> Result<Option<Source>> {
+        let Some(folder) = self.folder else { return Ok(None) };
+        for name in names(kind, self.request) {
+            let path: PathBuf = folder.join(&name);
+            match fs::read_to_string(&path) {
+                Ok(text) => return Ok(Some(Source { name: path.display().to_string(), text, kind: Kind::Usage })),
+                Err(error) if error.kind() == IoErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::caused(Kind::Usage, format!("reading template {}", path.display()), error));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn of_ours(kind: &str) -> Result<Source> {
+    let (name, text) = OURS
+        .iter()
+        .find(|(name, _)| *name == kind)
+        .ok_or_else(|| Error::bug(format!("there is no template for {kind}")))?;
+    Ok(Source { name: (*name).to_owned(), text: (*text).to_owned(), kind: Kind::Bug })
+}
+
+/// The file names that upstream tries for a kind of template, in its order.
+fn names(kind: &str, request: &Request) -> Vec<String> {
+    let profile = request.profile.as_str();
+    let cut = |at: char| profile.split(at).next().unwrap_or(profile);
+    let given = request.templates.get(kind).cloned();
+    let made = [profile, cut('_'), cut('-')].map(|profile| format!("{kind}_{profile}.jinja2"));
+    let mut seen = BTreeSet::new();
+    given
+        .into_iter()
+        .chain(made)
+        .chain([format!("{kind}.jinja2")])
+        // The names come from the request: none may lead out of the folder.
+        .filter(|name| !name.contains('/') && seen.insert(name.clone()))
+        .collect()
+}
+
+/// Writes a value, unless it is a bare string: whatever a request holds must pass through `tojson`.
+fn write_quoted(out: &mut Output, state: &mut State, value: &Value) -> Result<(), minijinja::Error> {
+    if value.as_str().is_some() && !value.is_safe() {
+        return Err(minijinja::Error::new(
+            minijinja::ErrorKind::InvalidOperation,
+            "a string is inserted without quoting: pipe it through tojson",
+        ));
+    }
+    minijinja::escape_formatter(out, state, value)
+}
+
+/// A value as JSON that is YAML as well and plain ASCII.
+///
+/// # Errors
+/// `Bug` when it has no JSON form.
+pub fn yaml(value: &impl Serialize) -> Result<String> {
+    let json = serde_json::to_string(value).map_err(|cause| Error::bug(format!("writing a value as JSON: {cause}")))?;
+    let mut text = String::with_capacity(json.len());
+    // Outside of strings JSON is ASCII. YAML forbids some characters even in quotes, DEL for one, and has no surrogates.
+    for c in json.chars() {
+        let written = match u32::from(c) {
+            0x20..0x7f => {
+                text.push(c);
+                Ok(())
+            }
+            code @ ..0x1_0000 => write!(text, "\\u{code:04x}"),
+            code => write!(text, "\\U{code:08x}"),
+        };
+        written.map_err(|cause| Error::bug(format!("writing a value as JSON: {cause}")))?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::request;
+    use super::*;
+
+    #[test]
+    fn names_are_tried_in_upstreams_order_and_stay_in_the_folder() {
+        let mut request = request();
+        request.profile = "ubuntu_1404-x86".into();
+        request.templates = [("cloud_config".to_owned(), "cloud_config_fuel_10.0_ubuntu.jinja2".to_owned())].into();
+        assert_eq!(
+            names("cloud_config", &request),
+            [
+                "cloud_config_fuel_10.0_ubuntu.jinja2",
+                "cloud_config_ubuntu_1404-x86.jinja2",
+                "cloud_config_ubuntu.jinja2",
+                "cloud_config_ubuntu_1404.jinja2",
+                "cloud_config.jinja2",
+            ]
+        );
+        request.templates = [("cloud_config".to_owned(), "../../etc/shadow".to_owned())].into();
+        request.profile = "../x".into();
+        assert_eq!(names("cloud_config", &request), ["cloud_config.jinja2"]);
+    }
+
+    #[test]
+    fn string_without_quoting_and_unknown_variable_are_refused() {
+        let request = request();
+        let templates = Templates::new(&request, None).unwrap();
+        let context = Context::of(&request, "i1").unwrap();
+        let refused = |text: &str| {
+            let source = Source { name: "t".into(), text: text.into(), kind: Kind::Usage };
+            let error = templates.render(&source, &context).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            error.to_string()
+        };
+        assert!(refused("a: {{ hostname }}").contains("pipe it through tojson"));
+        assert!(refused("a: {{ hostnmae | tojson }}").contains("undefined value"));
+    }
+
+    #[test]
+    fn yaml_is_ascii_and_escapes_what_yaml_forbids() {
+        assert_eq!(yaml(&"a\u{7f}\u{e9}\u{2028}\u{1F600}\n\"").unwrap(), r#""a\u007f\u00e9\u2028\U0001f600\n\"""#);
+    }
+}
