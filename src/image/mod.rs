@@ -7,6 +7,7 @@
 
 mod cancel;
 mod digest;
+mod fetch;
 mod form;
 mod gunzip;
 mod http_source;

@@ -5,12 +5,12 @@
 //!                                                      +-> hash (digests of the image, hashes for the read-back)
 //! ```
 //! A raw image needs no unpacking: its bytes are fetched into the buffers that are written. At most [`PIECES`] buffers of
-//! [`PIECE`] bytes and [`PACKETS`] of [`PACKET`] bytes exist, however large the image is.
+//! [`PIECE`] bytes and [`PACKETS`] of half a MiB exist, however large the image is.
 //!
 //! The threads before the writer are not joined when a run fails: a reader that waits for a silent server must not hold up
 //! the error, or a signal. They end by themselves when their queue is gone, and touch nothing but the source.
 
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
@@ -22,22 +22,16 @@ use crate::units::widen;
 
 use super::cancel::{Cancel, GLANCE};
 use super::digest::{Digest, Hashers};
+use super::fetch::{End, Fetch, PACKETS, Packed, fill};
 use super::form::Form;
 use super::gunzip::Gunzip;
 use super::proof::Segments;
-use super::source::own_error;
 
 /// Bytes of one write: large enough that the medium is not asked too often, small enough for a pool of them.
 pub(super) const PIECE: usize = 1 << 20;
 
 /// Buffers for what is written: they even out bursts of the decoder and pauses of the medium.
 const PIECES: usize = 16;
-
-/// Bytes that are fetched at once.
-const PACKET: usize = 512 << 10;
-
-/// Buffers between fetching and unpacking.
-const PACKETS: usize = 8;
 
 /// What flows, and what bounds it.
 pub(super) struct Flow<R> {
@@ -151,7 +145,7 @@ pub(super) fn run<R: Read + Send + 'static>(
             let (spent, spares) = mpsc::channel();
             let fetch = Fetch::new(flow.source, &flow.container_digests, cancel_fetch);
             spawn("image-fetch", move || fetch.run(&packets, &spares))?;
-            let packed = Packed { fetched, spent, packet: Vec::new(), start: 0, end: None };
+            let packed = Packed::new(fetched, spent);
             spawn("image-unpack", move || producer.run_gzip(packed))?;
         }
     }
@@ -247,13 +241,6 @@ enum Produced {
     Failed(Error),
 }
 
-/// What is known when the source has ended.
-#[derive(Debug, Default)]
-struct End {
-    fetched: u64,
-    digests: Vec<Digest>,
-}
-
 /// Cuts the image into pieces for the writer and the hasher.
 struct Producer {
     name: String,
@@ -322,122 +309,6 @@ fn check_inside(head: &[u8]) -> Result<()> {
     }
 }
 
-/// Reads until the buffer is full or the stream ends.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(own_error(error)),
-        }
-    }
-    Ok(filled)
-}
-
-/// Reads the source and hashes what comes.
-struct Fetch<R> {
-    source: R,
-    digests: Hashers,
-    fetched: u64,
-    cancel: Cancel,
-}
-
-impl<R: Read> Fetch<R> {
-    fn new(source: R, expected: &[Digest], cancel: Cancel) -> Self {
-        Self { source, digests: Hashers::for_digests(expected), fetched: 0, cancel }
-    }
-
-    fn end(self) -> End {
-        End { fetched: self.fetched, digests: self.digests.finish() }
-    }
-
-    /// Sends packets until the source ends or nobody wants them.
-    fn run(mut self, packets: &SyncSender<Packet>, spares: &Receiver<Vec<u8>>) {
-        loop {
-            let mut packet = spares.try_recv().unwrap_or_default();
-            packet.resize(PACKET, 0);
-            let sent = match fill(&mut self, &mut packet) {
-                Ok(0) => {
-                    let _gone = packets.send(Packet::End(self.end()));
-                    return;
-                }
-                Ok(count) => {
-                    packet.truncate(count);
-                    packets.send(Packet::Bytes(packet))
-                }
-                Err(error) => {
-                    let _gone = packets.send(Packet::Failed(error));
-                    return;
-                }
-            };
-            if sent.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-impl<R: Read> Read for Fetch<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        let count = self.source.read(buffer)?;
-        self.digests.update(&buffer[..count]);
-        self.fetched = self.fetched.saturating_add(widen(count));
-        Ok(count)
-    }
-}
-
-/// What goes from fetching to unpacking.
-enum Packet {
-    Bytes(Vec<u8>),
-    End(End),
-    Failed(Error),
-}
-
-/// The packed stream as the unpacker reads it.
-struct Packed {
-    fetched: Receiver<Packet>,
-    spent: mpsc::Sender<Vec<u8>>,
-    packet: Vec<u8>,
-    start: usize,
-    end: Option<End>,
-}
-
-impl Read for Packed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = self.fill_buf()?;
-        let count = ready.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&ready[..count]);
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl BufRead for Packed {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.start == self.packet.len() && self.end.is_none() {
-            // The fetching thread is gone without spares; then the next receive tells.
-            let _gone = self.spent.send(std::mem::take(&mut self.packet));
-            self.start = 0;
-            match self.fetched.recv() {
-                Ok(Packet::Bytes(packet)) => self.packet = packet,
-                Ok(Packet::End(end)) => self.end = Some(end),
-                Ok(Packet::Failed(error)) => return Err(io::Error::other(error)),
-                Err(mpsc::RecvError) => {
-                    return Err(io::Error::other(Error::bug("the thread that fetches has vanished")));
-                }
-            }
-        }
-        Ok(&self.packet[self.start..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.start = self.start.saturating_add(amount).min(self.packet.len());
-    }
-}
-
 /// Unpacks, and says in errors how far it came.
 struct Unpacker {
     name: String,
@@ -497,6 +368,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::image::fetch::PACKET;
     use crate::image::testing::Choppy;
 
     fn flow(bytes: &[u8], steps: Vec<usize>, container: Container) -> Flow<Choppy> {
