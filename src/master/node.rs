@@ -180,7 +180,7 @@ pub struct PhoneHome {
 /// Everything the master keeps of a node, apart from the documents beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Counts up from 1; never given twice.
+    /// Counts up from 1.
     pub id: u32,
     /// The MAC address it is keyed by.
     pub mac: Mac,
