@@ -38,7 +38,7 @@ struct DnsmasqConf {
     #[arg(long)]
     interface: String,
     /// First and last address for nodes: A,B
-    #[arg(long, value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_delimiter = ',', required = true)]
     range: Vec<Ipv4Addr>,
     /// Netmask [default: that of the interface]
     #[arg(long)]

@@ -89,7 +89,7 @@ impl Client {
         shown.notes.iter().for_each(|note| eprintln!("note: {note}"));
         shown.not_empty.iter().for_each(|disk| eprintln!("not empty: {disk}"));
         if !order.wipe && !shown.not_empty.is_empty() {
-            let message = format!("{} would be overwritten and is not empty", shown.not_empty.join("; "));
+            let message = format!("would overwrite what is not empty: {}", shown.not_empty.join("; "));
             return Err(Error::new(Kind::Refused, message).advise("--wipe allows it"));
         }
         if !order.yes {

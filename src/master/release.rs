@@ -74,6 +74,16 @@ struct Machine {
     doubt: Option<String>,
 }
 
+impl Machine {
+    /// A machine whose disks may hold anything: the plan must not say that nothing is lost.
+    fn doubted(mut inventory: Inventory, doubt: String) -> Self {
+        for disk in &mut inventory.disks {
+            disk.has_data = Some(true);
+        }
+        Self { inventory, doubt: Some(doubt) }
+    }
+}
+
 impl Master {
     /// Composes the request and makes its plan; arms nothing.
     ///
@@ -200,14 +210,16 @@ impl Master {
         let inventory: Option<Inventory> = self.store.read_json(&document_path(node.id, "inventory"))?;
         if let Some(inventory) = inventory {
             let was_run = "its disks were written since the inventory came".to_owned();
-            let doubt = if node.inventory_at.is_some() { None } else { Some(was_run) };
-            return Ok(Machine { inventory, doubt });
+            return Ok(match node.inventory_at {
+                Some(_) => Machine { inventory, doubt: None },
+                None => Machine::doubted(inventory, was_run),
+            });
         }
         let payload = self.store.read_json(&document_path(node.id, "discovery"))?;
         let payload: serde_json::Value =
             payload.ok_or_else(|| Refusal::conflict(format!("{} has not reported its disks", node.label())))?;
         let doubt = "no inventory came, only a discovery report".to_owned();
-        Ok(Machine { inventory: inventory_of_discovery(&payload), doubt: Some(doubt) })
+        Ok(Machine::doubted(inventory_of_discovery(&payload), doubt))
     }
 
     fn drafts(&self) -> MutexGuard<'_, Drafts> {

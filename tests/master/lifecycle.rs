@@ -144,4 +144,5 @@ fn disks_written_since_the_inventory_came_need_wipe() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(12));
     assert!(said.contains("its disks were written since the inventory came"), "{said}");
+    assert!(!said.contains("NOTHING IS LOST"), "{said}");
 }

@@ -115,7 +115,7 @@ fn disk_that_is_not_empty_needs_wipe_and_its_content_is_named() {
     let refused = master.release(MAC);
     assert_eq!(refused.status.code(), Some(12));
     let said = stderr(&refused);
-    let expected = "vda (10 GiB): a gpt table with 1 partitions, ext4 on /dev/vda1 \"precious\" would be overwritten";
+    let expected = "would overwrite what is not empty: vda (10 GiB): a gpt table with 1 partitions, ext4 on /dev/vda1 \"precious\"";
     assert!(said.contains(expected), "{said}");
     assert_eq!(master.status(id), "discovered");
     let wiped = master.nodes(&["release", MAC, "--profile", "small", "--yes", "--wipe"]);
@@ -208,4 +208,24 @@ fn ambiguous_and_unknown_names_are_errors() {
     assert_eq!(master.nodes(&["show", "nobody"]).status.code(), Some(2));
     let list = master.nodes(&["list"]);
     assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 3);
+}
+
+#[test]
+fn dnsmasq_accepts_what_is_printed_for_a_running_master() {
+    let master = Master::start();
+    let print = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bedplate-master"));
+        command.args(["dnsmasq-conf", "--interface", "lo"]).args(arguments).arg("--dir").arg(master.folder.path());
+        command.output().unwrap()
+    };
+    let printed = print(&["--range", "10.77.0.100,10.77.0.200", "--dns", "10.77.0.1,10.77.0.2"]);
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains(&format!("\ndhcp-boot=tag:ipxe,{}/boot.ipxe\n", master.url())), "{text}");
+    master.folder.write("dnsmasq.conf", &text);
+    let path = master.folder.path().join("dnsmasq.conf");
+    let checked = std::process::Command::new("/usr/sbin/dnsmasq").arg("--test").arg("-C").arg(path).output().unwrap();
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    assert_eq!(print(&["--range", "10.77.0.100"]).status.code(), Some(2));
+    assert_eq!(print(&["--range", "10.77.0.100,10.77.0.200", "--domain", "a\nb"]).status.code(), Some(2));
 }
