@@ -35,7 +35,7 @@ pub(crate) struct HandedOut {
 }
 
 impl Master {
-    /// Stores a node's whole inventory.
+    /// Stores a node's whole inventory; during a run it is only acknowledged.
     ///
     /// # Errors
     /// 400 when it is none, 403 for another boot.
@@ -44,8 +44,10 @@ impl Master {
             .map_err(|error| Refusal::bad(format!("the body is not an inventory: {error}")))?;
         let slot = self.agent_of(agent.node, agent.token.as_ref(), agent.peer)?;
         let mut live = slot.lock();
-        if matches!(live.node.status, Status::Provisioning) {
-            return Err(Refusal::conflict("the node is being provisioned: its disks are changing"));
+        // The disks are changing. An agent that lost the answer with its request reports again before it asks again, so
+        // this must not be an error.
+        if live.node.status == Status::Provisioning {
+            return Ok(());
         }
         self.store.write_json(&document_path(agent.node, "inventory"), &inventory)?;
         self.change(&mut live, |node, now| node.inventory_at = Some(now.to_owned()))?;

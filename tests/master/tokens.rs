@@ -40,6 +40,8 @@ fn lost_answer_can_be_asked_for_again_by_the_same_boot_until_the_run_ended() {
     let path = format!("/api/nodes/{id}/request");
     let first = master.call("GET", &path, Some(&token), b"");
     let master = master.kill_and_restart();
+    master.send_inventory(id, &token, &inventory(MAC));
+    assert_eq!(master.show(id)["inventory_at"], json!(null), "during a run the disks change");
     let again = master.call("GET", &path, Some(&token), b"");
     assert_eq!((again.status, again.body), (200, first.body));
     let off = master.call("PUT", &format!("/api/nodes/{id}/netboot"), Some(&token), b"{\"enabled\": false}");
