@@ -74,7 +74,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
             return Err(Error::new(Kind::Refused, format!("discovery is prevented by /{NO_DISCOVER_FILE}")));
         }
         match nailgun.discover(&inventory::collect(root), mode(root)) {
-            Ok(id) => info!("node {id} is known to {master}"),
+            Ok(id) => info!("the master knows this machine as node {id}"),
             Err(error) if args.once => return Err(error),
             Err(error) => warn!("{error}"),
         }

@@ -36,13 +36,12 @@ pub fn master_set(client: &Client, base: &str, node_id: u64, token: &Secret, ena
     let word = if enabled { "on" } else { "off" };
     let switching = || format!("switching network boot {word}");
     let call = |method: Method| {
-        let named = format!("{method} {url}");
         let request = client.request(method.clone(), &url).bearer(token).answer_within(ANSWER_WITHIN);
         let request = if method == Method::PUT { request.json(&State { enabled }) } else { request };
         let answer = request.send().context(Kind::Master, switching)?;
         if answer.status() != 200 {
-            let status = answer.status_text();
-            return Err(Error::new(Kind::Master, format!("{}: {named}: {status}", switching())));
+            let (address, words) = (answer.url().to_string(), answer.status_text());
+            return Err(Error::new(Kind::Master, format!("{}: {method} {address}: {words}", switching())));
         }
         answer.json::<State>(ANSWER_LIMIT).context(Kind::Master, switching)
     };
@@ -50,5 +49,22 @@ pub fn master_set(client: &Client, base: &str, node_id: u64, token: &Secret, ena
     if call(Method::GET)?.enabled == enabled {
         return Ok(());
     }
-    Err(Error::new(Kind::Master, format!("{}: {url} still says otherwise", switching())))
+    Err(Error::new(Kind::Master, format!("{}: the master says otherwise when asked back", switching())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Settings;
+
+    #[test]
+    fn error_does_not_show_a_password_in_the_masters_address() {
+        let client = Client::new(&Settings::default()).unwrap();
+        // Port 1 on loopback: nobody listens there.
+        let error = master_off(&client, "http://u:hunter2@127.0.0.1:1", 7, &Secret::new("t0ken")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Master);
+        let words = error.to_string();
+        assert!(words.starts_with("switching network boot off: "), "{words}");
+        assert!(!words.contains("hunter2") && !words.contains("t0ken"), "{words}");
+    }
 }

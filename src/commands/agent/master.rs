@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Released;
 use crate::commands::answer;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::http::{Client, Method, Response};
+use crate::http::{Client, Method, Response, Url};
 use crate::inventory::Inventory;
 use crate::netboot;
 use crate::report::Report;
@@ -48,6 +48,11 @@ impl Master {
 
     pub(super) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The address without a password that may stand in it.
+    pub(super) fn shown(&self) -> String {
+        self.base.parse::<Url>().map_or_else(|_| "the master".to_owned(), |url| url.to_string())
     }
 
     pub(super) fn token(&self) -> Option<&Secret> {

@@ -62,7 +62,7 @@ pub fn run(args: &Args, settings: &Settings, carry_out: &CarryOut) -> Result<()>
     // A call to the master ends soon, so that a signal is noticed; images have the longer limits.
     let brief = http::Settings { response_timeout: answer::WITHIN, read_timeout: answer::WITHIN, ..patient };
     let master = Master::new(Client::new(&brief)?, base, settings.token.clone());
-    info!("the master of this node is {base}");
+    info!("the master of this node is {}", master.shown());
     let machine = Bootstrap { client, restarts: !(args.no_reboot || settings.no_reboot), carry_out };
     Agent::new(master, machine, Path::new("/"), Pace::default()).run()
 }

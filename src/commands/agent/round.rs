@@ -1,6 +1,7 @@
 //! The agent's rounds: what it does next, whatever the master answers.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -13,6 +14,10 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Inventory;
 use crate::inventory::nailgun::Mode;
 use crate::report::{Outcome, Report, Reporter};
+use crate::sys::signal;
+
+/// How long the last event may take when the process was asked to end.
+const WHEN_ASKED_TO_END: Duration = Duration::from_secs(3);
 
 /// How often things are done.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +172,7 @@ impl<'a, M: Machine> Agent<'a, M> {
         };
         let node = nailgun.discover(&inventory, Mode::Bootstrap)?;
         if self.node != Some(node) {
-            info!("this is node {node} of {}", self.master.base());
+            info!("this is node {node} of {}", self.master.shown());
             for warning in &inventory.warnings {
                 info!("inventory: {}: {}", warning.source, warning.reason);
             }
@@ -228,7 +233,10 @@ impl<'a, M: Machine> Agent<'a, M> {
 
     /// Waits for the last event to be acknowledged, within the limit.
     fn end(&self, reporter: &Reporter) {
-        if let Err(error) = reporter.flush(self.pace.last_event) {
+        // Whoever asked this process to end does not wait for a master that is gone.
+        let is_asked_to_end = signal::cancel_flag().load(Ordering::SeqCst);
+        let within = if is_asked_to_end { self.pace.last_event.min(WHEN_ASKED_TO_END) } else { self.pace.last_event };
+        if let Err(error) = reporter.flush(within) {
             warn!("not all events of the run have arrived: {error}");
         }
     }
