@@ -28,9 +28,11 @@
 //! | `master` | the embedded master (feature `master`) |
 
 pub mod boot;
+pub mod cli;
 pub mod commands;
 pub mod configdrive;
 pub mod error;
+pub mod execute;
 pub mod http;
 pub mod image;
 pub mod inventory;
@@ -44,3 +46,4 @@ pub mod request;
 pub mod settings;
 pub mod sys;
 pub mod units;
+pub mod verify;

@@ -1,5 +1,180 @@
-//! The agent.
+//! The agent's entry: arguments, logging, dispatch, exit code.
 
-fn main() {
-    println!("bedplate {}", env!("CARGO_PKG_VERSION"));
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bedplate::cli::{self, Cli, Command, ProvisionArgs, StageArgs, TellingArgs, UpstreamCli, UpstreamName};
+use bedplate::commands;
+use bedplate::commands::client::http_settings;
+use bedplate::commands::netboot::State;
+use bedplate::commands::provision::{Options, REPORT_FILE};
+use bedplate::error::{Error, Kind, Result};
+use bedplate::http;
+use bedplate::plan::Stage;
+use bedplate::report::{ConsoleSink, LOG_FILE, MarkerLogSink, Report, Reporter, Sink, sink_for};
+use bedplate::settings::Settings;
+use bedplate::sys;
+use clap::Parser as _;
+
+/// How long the end of a run waits for slow receivers of events.
+const EVENTS_WITHIN: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    // Before any look-up of a name and any thread.
+    sys::nss::pin();
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let outcome = match UpstreamName::of(&program) {
+        Some(name) => upstream(name, UpstreamCli::parse_from(cli::with_hyphens(std::env::args_os()))),
+        None => dispatch(Cli::parse()),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bedplate: {error}");
+            if let Some(advice) = error.advice() {
+                eprintln!("bedplate: what to do: {advice}");
+            }
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    // An agent has nobody who reads a result: it tells what it does.
+    start_logging(if cli.debug {
+        "debug"
+    } else if matches!(cli.command, Command::Agent(_)) {
+        "info"
+    } else {
+        "warn"
+    });
+    sys::signal::install()?;
+    let (mut settings, warnings) = Settings::load(Path::new("/"))?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    if !cli.ca_file.is_empty() {
+        settings.ca_file = cli.ca_file;
+    }
+    let client = || http::Client::new(&http_settings(&settings));
+    match cli.command {
+        Command::Validate(args) => commands::validate::run(&args)?,
+        Command::Plan(args) => commands::plan::run(&args, &client()?)?,
+        Command::Provision(args) => return provision(args, &settings, &client()?),
+        Command::Partition(args) => return stage(args, Stage::Partition, &settings, &client()?),
+        Command::Copyimage(args) => return stage(args, Stage::CopyImage, &settings, &client()?),
+        Command::Configdrive(args) => return stage(args, Stage::ConfigDrive, &settings, &client()?),
+        Command::Bootloader(args) => return stage(args, Stage::BootLoader, &settings, &client()?),
+        Command::Verify(args) => commands::verify::run(&args)?,
+        Command::WriteImage(options) => return write_image(&options, &client()?),
+        Command::Inventory(args) => commands::inventory::run(&args)?,
+        Command::Discover(args) => commands::discover::run(&args, &settings)?,
+        Command::Agent(args) => commands::agent::run(&args, &settings, &|released, reporter, http| {
+            let plan_digest = released.plan_digest.clone();
+            commands::provision::run(&released.document, &Options { plan_digest, ..Options::default() }, reporter, http)
+        })?,
+        Command::Netboot(args) => commands::netboot::run(&args, &settings)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> Result<ExitCode> {
+    let (telling, events) = telling(args.telling, settings);
+    let seed = args.seed.or_else(|| settings.seed.clone());
+    let options = Options { plan_digest: args.plan_digest, seed, plan: args.plan, ..telling };
+    let code = carry_out(&read(&args.file)?, &options, &events, Path::new(LOG_FILE), http)?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    if args.netboot_off || settings.netboot_off {
+        let off = commands::netboot::Args { state: State::Off, master: None, node: None };
+        commands::netboot::run(&off, settings)?;
+    }
+    if args.reboot || settings.reboot {
+        sys::power::restart()?;
+    }
+    Ok(code)
+}
+
+fn write_image(options: &commands::write_image::Options, http: &http::Client) -> Result<ExitCode> {
+    let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
+    Ok(exit_code(commands::write_image::run(options, &reporter, http)))
+}
+
+fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client) -> Result<ExitCode> {
+    let (telling, events) = telling(args.telling, settings);
+    let options = Options { seed: args.seed.or_else(|| settings.seed.clone()), stage: Some(stage), ..telling };
+    carry_out(&read(&args.file)?, &options, &events, Path::new(LOG_FILE), http)
+}
+
+/// Called by the name of Fuel's agent: the orchestrator switches PXE off and reboots, this never does.
+fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
+    start_logging(if cli.debug { "debug" } else { "warn" });
+    sys::signal::install()?;
+    if cli.data_driver != "nailgun" {
+        return Err(Error::new(Kind::Usage, format!("--data-driver: expected nailgun, found {}", cli.data_driver)));
+    }
+    let document = if cli.input_data.is_empty() { read(&cli.input_data_file)? } else { cli.input_data.into_bytes() };
+    let stage = match name {
+        UpstreamName::Provision => None,
+        UpstreamName::Partition => Some(Stage::Partition),
+        UpstreamName::ConfigDrive => Some(Stage::ConfigDrive),
+        UpstreamName::CopyImage => Some(Stage::CopyImage),
+        UpstreamName::BootLoader => Some(Stage::BootLoader),
+    };
+    let http = http::Client::new(&http::Settings::default())?;
+    carry_out(&document, &Options { stage, ..Options::default() }, &[], &cli.log_file, &http)
+}
+
+/// Where report and events go: the options, else the configuration.
+fn telling(args: TellingArgs, settings: &Settings) -> (Options, Vec<String>) {
+    let report = args.report.or_else(|| settings.report.clone()).unwrap_or_else(|| REPORT_FILE.into());
+    let events = if args.events.is_empty() { settings.events.clone() } else { args.events };
+    (Options { report, templates: args.templates, ..Options::default() }, events)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|cause| Error::caused(Kind::Request, format!("reading the request {}", path.display()), cause))
+}
+
+fn carry_out(
+    document: &[u8],
+    options: &Options,
+    events: &[String],
+    log_file: &Path,
+    http: &http::Client,
+) -> Result<ExitCode> {
+    bedplate::execute::require_root()?;
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(ConsoleSink::stderr()), Box::new(MarkerLogSink::file(log_file)?)];
+    for destination in events {
+        sinks.push(sink_for(destination, http)?);
+    }
+    let reporter = Reporter::new(sys::clock::run_id(), sinks);
+    let report = commands::provision::run(document, options, &reporter, http);
+    if let Err(error) = reporter.flush(EVENTS_WITHIN) {
+        eprintln!("bedplate: warning: {error}");
+    }
+    Ok(exit_code(report))
+}
+
+/// The exit code of a run, after its error was shown.
+fn exit_code(report: Report) -> ExitCode {
+    let Some(error) = report.error else { return ExitCode::SUCCESS };
+    eprintln!("bedplate: {}", error.message);
+    if let Some(advice) = error.what_to_do {
+        eprintln!("bedplate: what to do: {advice}");
+    }
+    ExitCode::from(error.code)
+}
+
+/// Logs to standard error from this level on; RUST_LOG says otherwise.
+fn start_logging(level: &str) {
+    let environment = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(environment)
+        .format(|out, record| writeln!(out, "bedplate: {}: {}", record.level().as_str().to_lowercase(), record.args()))
+        .init();
 }

@@ -1,4 +1,5 @@
 //! Layouts of real documents, compared whole with what Fuel made of them.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::path::Path;
 

@@ -1,8 +1,7 @@
 //! Saved machines give the inventories that they gave when they were saved.
 //!
 //! `tests/fixtures/machines/capture.sh` saves one; `UPDATE_GOLDEN=1` writes its inventory beside it.
-
-#![allow(clippy::panic, reason = "a test says what it expects by failing")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

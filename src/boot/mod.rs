@@ -3,14 +3,12 @@
 //! Everything here is pure: names and identifiers in, text out. Reading folders and writing files is `execute/`'s part.
 
 mod default_grub;
-mod fstab;
 mod grub;
 mod kernel;
 mod nic_rules;
 mod stub;
 
 pub use default_grub::default_grub;
-pub use fstab::{FstabEntry, fstab};
 pub use grub::{GrubMenu, GrubRoot, Storage, grub_cfg};
 pub use kernel::{KernelChoice, KernelNames, RootDevice, choose_kernel, kernel_line};
 pub use nic_rules::{NIC_GENERATOR_FILE, NIC_RULES_FILE, nic_generator_off, nic_rules};

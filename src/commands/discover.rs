@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -46,9 +46,6 @@ pub struct Args {
     /// Prints the payload and sends nothing.
     #[arg(long)]
     pub print: bool,
-    /// Also trusts the certificate authorities in this PEM file; repeatable.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Vec<PathBuf>,
 }
 
 /// Reports once, or at an interval until the process is asked to end.
@@ -66,7 +63,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
     }
     let master = master.ok_or_else(|| Error::new(Kind::Usage, "no master is given").advise("give --master URL"))?;
     answer::raise_clock();
-    let client = Client::new(&http_settings(settings, &args.ca_file))?;
+    let client = Client::new(&http_settings(settings))?;
     let nailgun = Nailgun { client: &client, base: &master, token: settings.token.as_ref(), root };
     let interval = args.interval.map(Duration::from_secs).or(settings.interval).unwrap_or(INTERVAL);
     loop {

@@ -2,10 +2,15 @@
 
 pub mod agent;
 mod answer;
-mod client;
+pub mod client;
 pub mod discover;
 pub mod inventory;
 pub mod netboot;
+pub mod plan;
+pub mod provision;
+pub mod side_car;
 #[cfg(test)]
 mod testing;
+pub mod validate;
+pub mod verify;
 pub mod write_image;

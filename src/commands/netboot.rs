@@ -1,7 +1,5 @@
 //! `netboot on` and `netboot off`: flips PXE for this node with the configured master.
 
-use std::path::PathBuf;
-
 use super::client::http_settings;
 use crate::error::{Error, Kind, Result};
 use crate::http::Client;
@@ -23,9 +21,6 @@ pub struct Args {
     /// The node's id (default: the one in /etc/nailgun_uid).
     #[arg(long, value_name = "ID")]
     pub node: Option<u64>,
-    /// Also trusts the certificate authorities in this PEM file; repeatable.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Vec<PathBuf>,
 }
 
 /// Network boot of a node.
@@ -50,6 +45,6 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
     })?;
     let kept = || std::fs::read_to_string(UID_FILE).ok()?.trim().parse().ok();
     let node = args.node.or_else(kept).ok_or_else(|| usage("node id", "give --node ID, or run `bedplate discover`"))?;
-    let client = Client::new(&http_settings(settings, &args.ca_file))?;
+    let client = Client::new(&http_settings(settings))?;
     netboot::master_set(&client, master, node, token, args.state == State::On)
 }

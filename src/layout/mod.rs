@@ -18,7 +18,6 @@ pub use model::{
     OperatingSystem, Pv, Vg,
 };
 pub use placement::usable_end;
-pub use system::mount_options;
 
 /// A layout, the disks that it is for, and what a person should know of how it came about.
 #[derive(Debug, Clone)]

@@ -371,8 +371,8 @@ impl<'a> Builder<'a> {
                 file_system.keep_data = true;
             }
         }
-        let partitions = self.layout.disks.iter().flat_map(|disk| &disk.partitions);
-        self.layout.skip_partitioning = partitions.map(|it| it.keep_data).any(|is_kept| is_kept)
+        let mut partitions = self.layout.disks.iter().flat_map(|disk| &disk.partitions);
+        self.layout.skip_partitioning = partitions.any(|it| it.keep_data)
             || self.layout.vgs.iter().any(|it| it.keep_data)
             || self.layout.lvs.iter().any(|it| it.keep_data)
             || self.layout.filesystems.iter().any(|it| it.keep_data);

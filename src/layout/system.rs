@@ -98,7 +98,7 @@ pub fn fstab(layout: &Layout) -> Vec<String> {
 }
 
 /// A damaged root must not be written on (LP#1371689).
-pub fn mount_options(mount: &str) -> &'static str {
+fn mount_options(mount: &str) -> &'static str {
     if mount == "/" { "defaults,errors=panic" } else { "defaults" }
 }
 

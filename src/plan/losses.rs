@@ -44,8 +44,10 @@ fn all_on(disk: &Disk, inventory: &Inventory) -> Vec<String> {
         }
     }
     whats.extend(disk.signatures.iter().map(describe));
-    if whats.is_empty() && disk.has_data == Some(true) {
-        whats.push("data without a known signature".to_owned());
+    match disk.has_data {
+        Some(true) if whats.is_empty() => whats.push("data without a known signature".to_owned()),
+        None if whats.is_empty() => whats.push("whatever is on it: nobody looked".to_owned()),
+        _ => {}
     }
     whats
 }

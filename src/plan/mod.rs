@@ -5,6 +5,7 @@ mod guards;
 mod identity;
 mod losses;
 mod render;
+mod stage;
 mod step;
 mod steps;
 
@@ -18,7 +19,8 @@ use crate::request::{Request, SideCar};
 
 pub use identity::Identities;
 pub use losses::Loss;
-pub use step::{DiskIdentity, Expectation, Step, TablePartition, TargetMount};
+pub use stage::Stage;
+pub use step::{BootStorage, DiskIdentity, Expectation, Step, TablePartition, TargetMount};
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -111,8 +111,12 @@ pub enum Step {
         root: String,
         /// UUID of the file system with the kernel.
         boot_uuid: String,
-        /// Where the kernel lies within that file system: `/` or `/boot/`.
-        boot_prefix: String,
+        /// Type of that file system.
+        boot_format: String,
+        /// What it lies on.
+        boot_storage: BootStorage,
+        /// The kernel's folder in it: `/` where it is mounted on /boot, else `/boot`.
+        boot_folder: String,
         kernel_regexp: Option<String>,
         initrd_regexp: Option<String>,
     },
@@ -188,6 +192,16 @@ impl fmt::Display for Step {
             Self::UnmountTarget => f.write_str("unmount the installed system"),
         }
     }
+}
+
+/// What the file system with the kernel lies on: GRUB needs another module for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum BootStorage {
+    Partition,
+    Lvm,
+    Md,
 }
 
 /// What must be true of the medium when all steps are done.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Disk;
-use crate::layout::{self, FileSystem, LaidDisk, LaidPartition, Layout, device_size};
-use crate::plan::{DiskIdentity, Expectation, Identities, Step, TablePartition, TargetMount};
+use crate::layout::{FileSystem, LaidDisk, LaidPartition, Layout, device_size};
+use crate::plan::{BootStorage, DiskIdentity, Expectation, Identities, Step, TablePartition, TargetMount};
 use crate::request::SideCar;
 use crate::units::{Bytes, Mib};
 
@@ -266,7 +266,9 @@ impl Order<'_> {
             kernel_params: self.layout.bootloader.kernel_params.trim().to_owned(),
             root: self.root_parameter(root),
             boot_uuid: self.file_system_uuid(boot),
-            boot_prefix: if boot.device == root.device { "/boot/".to_owned() } else { "/".to_owned() },
+            boot_format: boot.kind.clone(),
+            boot_storage: self.storage(boot),
+            boot_folder: if boot.device == root.device { "/boot".to_owned() } else { "/".to_owned() },
             kernel_regexp: self.layout.bootloader.kernel_regexp.clone(),
             initrd_regexp: self.layout.bootloader.initrd_regexp.clone(),
         });
@@ -284,16 +286,36 @@ impl Order<'_> {
         if is_volume { root.device.clone() } else { format!("UUID={}", self.file_system_uuid(root)) }
     }
 
+    fn storage(&self, it: &FileSystem) -> BootStorage {
+        if self.layout.lvs.iter().any(|lv| lv.device == it.device) {
+            BootStorage::Lvm
+        } else if self.layout.mds.iter().any(|md| md.name == it.device) {
+            BootStorage::Md
+        } else {
+            BootStorage::Partition
+        }
+    }
+
     fn fstab_line(&self, it: &FileSystem) -> Option<String> {
         let mount = it.mount.as_deref()?;
         // What is kept keeps a UUID that the plan cannot know; its device is as certain.
         let source = if it.keep_data { it.device.clone() } else { format!("UUID={}", self.file_system_uuid(it)) };
-        Some(format!("{source} {mount} {} {} 0 0", it.kind, layout::mount_options(mount)))
+        Some(format!("{source} {mount} {} {} 0 0", it.kind, mount_options(mount, &it.kind)))
     }
 
     fn file_system_uuid(&self, it: &FileSystem) -> String {
         let what = format!("file system {}", it.device);
         if it.kind == "vfat" { fat_uuid(self.identities.volume_id(&what)) } else { self.identities.uuid(&what) }
+    }
+}
+
+/// Upstream's options, but none that the file system does not know: xfs refuses to be mounted with `errors=`.
+fn mount_options(mount: &str, kind: &str) -> &'static str {
+    match (mount, kind) {
+        ("/", "ext2" | "ext3" | "ext4") => "defaults,errors=panic",
+        // Boot loaders are for root alone.
+        (_, "vfat") => "umask=0077",
+        _ => "defaults",
     }
 }
 

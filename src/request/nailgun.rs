@@ -230,9 +230,7 @@ fn kernel_params(field: &Field<'_>) -> Option<String> {
 
 fn images(field: &Field<'_>) -> Option<Vec<ImageSpec>> {
     let object = field.object()?;
-    if object.required("/").is_none() {
-        return None;
-    }
+    object.required("/")?;
     let mut images = Vec::new();
     let mut is_whole = true;
     for (mount, field) in object.entries() {

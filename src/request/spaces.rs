@@ -137,10 +137,14 @@ fn ignore_content(object: &Object<'_>, kind: VolumeKind) -> Option<VolumeKind> {
 
 fn check_root_size(object: &Object<'_>, kind: &VolumeKind, size: Mib) {
     let (VolumeKind::Partition { mount, .. } | VolumeKind::Raid { mount, .. }) = kind else { return };
+    if let Some(field) = object.get("size") {
+        refuse_large_root(&field, mount, size);
+    }
+}
+
+fn refuse_large_root(field: &Field<'_>, mount: &Mount, size: Mib) {
     if *mount == Mount::Path("/".to_owned()) && size.get() > MAX_ROOT {
-        if let Some(field) = object.get("size") {
-            field.expected("at most 16777216 MiB (16 TiB) for a volume mounted on /");
-        }
+        field.expected("at most 16777216 MiB (16 TiB) for a volume mounted on /");
     }
 }
 
@@ -225,10 +229,8 @@ fn logical_volume(item: &Field<'_>) -> Option<LvSpec> {
     let content = Content::read(&object);
     let (name, size, content) = (name?, size?, content?);
     kind?;
-    if content.mount == Mount::Path("/".to_owned()) && size.get() > MAX_ROOT {
-        if let Some(field) = size_field {
-            field.expected("at most 16777216 MiB (16 TiB) for a volume mounted on /");
-        }
+    if let Some(field) = size_field {
+        refuse_large_root(&field, &content.mount, size);
     }
     Some(LvSpec { name, size, mount: content.mount, file_system: content.file_system, label: content.label })
 }

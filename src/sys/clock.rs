@@ -69,6 +69,13 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
     OffsetDateTime::parse(text.trim(), &Rfc2822).ok().map(OffsetDateTime::unix_timestamp)
 }
 
+/// An identifier for a run: the time in microseconds and the process, in hexadecimal.
+#[must_use]
+pub fn run_id() -> String {
+    let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000;
+    format!("{micros:x}-{:x}", std::process::id())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
 //! Name lookups of a static binary.
+#![allow(unsafe_code, reason = "glibc offers no other way to choose the lookup services")]
 
 /// Fixes where names are looked up to what is inside the binary. Called first in `main`, before any thread or lookup.
 ///
@@ -10,7 +11,6 @@ pub fn pin() {
 }
 
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-#[allow(unsafe_code, reason = "glibc offers no other way to choose the lookup services")]
 fn pin_databases() {
     use std::ffi::{c_char, c_int};
 

@@ -5,7 +5,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use log::{info, warn};
@@ -30,9 +30,6 @@ pub struct Args {
     /// Stays up after a successful run instead of restarting the machine.
     #[arg(long)]
     pub no_reboot: bool,
-    /// Also trusts the certificate authorities in this PEM file; repeatable.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Vec<PathBuf>,
 }
 
 /// A request that was released for this node.
@@ -57,7 +54,7 @@ pub fn run(args: &Args, settings: &Settings, carry_out: &CarryOut) -> Result<()>
     let base = base.ok_or_else(|| Error::new(Kind::Usage, "no master is known").advise("give --master URL"))?;
     base.parse::<Url>().map_err(|error| Error::caused(Kind::Usage, "reading the master's address", error))?;
     answer::raise_clock();
-    let patient = http_settings(settings, &args.ca_file);
+    let patient = http_settings(settings);
     let client = Client::new(&patient)?;
     // A call to the master ends soon, so that a signal is noticed; images have the longer limits.
     let brief = http::Settings { response_timeout: answer::WITHIN, read_timeout: answer::WITHIN, ..patient };

@@ -1,0 +1,82 @@
+//! `plan FILE`: shows what would be done, and touches nothing.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use super::side_car;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::http::Client;
+use crate::inventory::{self, Inventory};
+use crate::plan::{self, Plan};
+use crate::request::{self, SideCar};
+
+/// Options of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The request: a provision.json
+    pub file: PathBuf,
+    /// Plan for this machine: the output of `inventory --json`, or a list of devices
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+    /// Take the metadata of the images from this file instead of the server
+    #[arg(long, value_name = "FILE")]
+    pub image_meta: Option<PathBuf>,
+    /// Ask no server: metadata that is not given counts as absent
+    #[arg(long)]
+    pub offline: bool,
+    /// Derive all UUIDs from this seed
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the plan.
+///
+/// # Errors
+/// Those of reading the files and of [`plan::make`].
+pub fn run(args: &Args, http: &Client) -> Result<()> {
+    let document = read(&args.file, Kind::Request)?;
+    let parsed = request::parse(&document)?;
+    let machine = match &args.inventory {
+        Some(path) => {
+            let bytes = read(path, Kind::Usage)?;
+            inventory::from_json(&bytes).map_err(|error| error.within(format!("{}", path.display())))?
+        }
+        None => inventory::collect(Path::new("/")),
+    };
+    let meta = match &args.image_meta {
+        Some(path) => Some(SideCar::parse(&read(path, Kind::Image)?)?),
+        None if args.offline => None,
+        None => side_car::fetch(&parsed.request, http)?,
+    };
+    let plan = make(&parsed, &machine, meta.as_ref(), args.seed.as_deref())?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&plan)
+            .map_err(|cause| Error::bug(format!("writing the plan as JSON: {cause}")))?;
+        println!("{text}");
+    } else {
+        print!("{}", plan.text(std::io::stdout().is_terminal()));
+    }
+    Ok(())
+}
+
+/// The plan for a parsed request, with what was odd about the document among its warnings.
+///
+/// # Errors
+/// Those of [`plan::make`].
+pub fn make(parsed: &request::Parsed, machine: &Inventory, meta: Option<&SideCar>, seed: Option<&str>) -> Result<Plan> {
+    let mut plan = plan::make(&parsed.request, machine, meta, seed)?;
+    if !parsed.warnings.is_empty() {
+        plan.warnings.splice(0..0, parsed.warnings.iter().cloned());
+        plan.digest = plan.compute_digest()?;
+    }
+    Ok(plan)
+}
+
+/// Reads a file that the caller named.
+pub(super) fn read(path: &Path, kind: Kind) -> Result<Vec<u8>> {
+    fs::read(path).context(kind, || format!("reading {}", path.display()))
+}

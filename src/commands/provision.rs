@@ -1,0 +1,212 @@
+//! `provision`: request, inventory, plan, execution, verification, report.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use log::warn;
+
+use super::{plan as plan_command, side_car, verify as verify_command};
+use crate::configdrive;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::execute::{self, Done, Inputs, Run};
+use crate::http::Client;
+use crate::inventory;
+use crate::plan::{Plan, Stage};
+use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
+use crate::request;
+use crate::sys::mount::{Access, Mounts};
+use crate::sys::{files, memory};
+use crate::verify;
+
+/// Where reports go when nobody says otherwise.
+pub const REPORT_FILE: &str = "/var/log/bedplate/report.json";
+/// Where the installed system is mounted while it is worked on.
+const TARGET: &str = "/run/bedplate/target";
+/// Where the report and the log are kept within the installed system.
+const KEPT: &str = "var/log/bedplate";
+
+/// How a request is carried out.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Refuse any plan but this.
+    pub plan_digest: Option<String>,
+    /// Derive UUIDs from this seed.
+    pub seed: Option<String>,
+    /// Carry out this plan instead of making one.
+    pub plan: Option<PathBuf>,
+    /// Carry out one stage alone.
+    pub stage: Option<Stage>,
+    /// Where the report goes.
+    pub report: PathBuf,
+    /// A folder with a site's own templates for the config drive.
+    pub templates: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plan_digest: None,
+            seed: None,
+            plan: None,
+            stage: None,
+            report: PathBuf::from(REPORT_FILE),
+            templates: None,
+        }
+    }
+}
+
+/// Carries out a request and returns what was done. It neither switches PXE off nor reboots.
+pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Client) -> Report {
+    let mut session = Session { begun: Instant::now(), reporter, http, options, plan: None, done: Done::default() };
+    reporter.run_started(concat!("bedplate ", env!("CARGO_PKG_VERSION")));
+    let result = session.attempt(document);
+    if let Err(error) = &result {
+        reporter.log(format!("error: {error}"));
+    }
+    let mut report = session.report(&session.done, result.as_ref().err());
+    if let Err(error) = save(&report, &options.report) {
+        warn!("{error}");
+        report.warnings.push(error.to_string());
+    }
+    let message = if result.is_ok() { "done and verified" } else { "failed" };
+    reporter.run_finished(message, result.as_ref().err());
+    report
+}
+
+/// A run and what is known of it so far.
+struct Session<'a> {
+    begun: Instant,
+    reporter: &'a Reporter,
+    http: &'a Client,
+    options: &'a Options,
+    plan: Option<Plan>,
+    done: Done,
+}
+
+impl Session<'_> {
+    fn attempt(&mut self, document: &[u8]) -> Result<()> {
+        execute::require_root()?;
+        let parsed = request::parse(document)?;
+        let plan = self.plan(&parsed)?;
+        self.plan = Some(plan.clone());
+        for warning in &plan.warnings {
+            self.reporter.log(format!("warning: {warning}"));
+        }
+        for loss in &plan.destroys {
+            self.reporter.log(format!("will be lost: {}: {}", loss.disk, loss.what));
+        }
+        self.reporter.log(format!("plan {}", plan.digest));
+        // A new installation is a new instance: cloud-init runs its first boot again.
+        let instance_id = format!("{}-{}", parsed.request.uid.as_deref().unwrap_or("node"), self.reporter.id());
+        let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
+        let preparation = execute::prepare(&plan, &execute::lock_path(), self.http)?;
+        let inputs =
+            Inputs { http: self.http, config_drive: &config_drive, reporter: self.reporter, target: Path::new(TARGET) };
+        let mut run = Run::new(inputs);
+        let result = run.carry_out(&plan).and_then(|()| self.prove(&plan, &mut run));
+        if result.is_err() {
+            run.withdraw_boot_code(&plan);
+        }
+        // Whoever works stage by stage finds the volumes active in the next one.
+        let keeps_open = result.is_ok() && self.options.stage.is_some();
+        let (done, closed) = run.close(keeps_open);
+        self.done = done;
+        drop(preparation);
+        result.and(closed)
+    }
+
+    fn plan(&self, parsed: &request::Parsed) -> Result<Plan> {
+        let plan = match &self.options.plan {
+            Some(path) => Plan::parse(&plan_command::read(path, Kind::Request)?)?,
+            None => {
+                let machine = inventory::collect(Path::new("/"));
+                let meta = side_car::fetch(&parsed.request, self.http)?;
+                plan_command::make(parsed, &machine, meta.as_ref(), self.options.seed.as_deref())?
+            }
+        };
+        if let Some(digest) = &self.options.plan_digest {
+            plan.require_digest(digest)?;
+        }
+        match self.options.stage {
+            Some(stage) => plan.stage(stage),
+            None => Ok(plan),
+        }
+    }
+
+    fn prove(&self, plan: &Plan, run: &mut Run<'_>) -> Result<()> {
+        run.extra_step("verify", "compare the medium with the plan", || {
+            verify::verify(plan, Path::new(verify_command::SCRATCH))
+        })?;
+        if self.options.stage.is_none() {
+            let report = self.report(run.done(), None);
+            run.extra_step("keep-report", "leave report and log with the installed system", || {
+                keep_with_system(plan, &report)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, done: &Done, error: Option<&Error>) -> Report {
+        let plan = self.plan.as_ref();
+        Report {
+            run: self.reporter.id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome: if error.is_none() { Outcome::Done } else { Outcome::Failed },
+            error: error.map(|error| ErrorReport::of(error, done.failed_step.as_deref())),
+            plan_digest: plan.map(|plan| plan.digest.clone()),
+            disks: plan.map(|plan| disk_states(plan, done, error.is_none())).unwrap_or_default(),
+            steps: done.steps.clone(),
+            images: done.images.clone(),
+            warnings: plan.map(|plan| plan.warnings.clone()).unwrap_or_default(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            peak_memory: memory::peak(),
+        }
+    }
+}
+
+fn disk_states(plan: &Plan, done: &Done, is_good: bool) -> BTreeMap<String, DiskState> {
+    let begun: Vec<_> = done.steps.iter().map(|it| it.step.as_str()).chain(done.failed_step.as_deref()).collect();
+    let state = |device: &str| {
+        let is_erased = plan.steps.iter().any(|step| step.id() == format!("erase {device}"));
+        let is_touched =
+            if is_erased { begun.contains(&format!("erase {device}").as_str()) } else { done.is_destructive };
+        match (is_good, is_touched) {
+            (true, _) => DiskState::Complete,
+            (false, true) => DiskState::NotBootable,
+            (false, false) => DiskState::Untouched,
+        }
+    };
+    plan.layout.disks.iter().map(|disk| (disk.device.clone(), state(&disk.device))).collect()
+}
+
+/// Writes the report whole or not at all, for root alone.
+fn save(report: &Report, path: &Path) -> Result<()> {
+    let text = serde_json::to_vec_pretty(report).context(Kind::Bug, || "writing the report as JSON")?;
+    files::replace_private(path, &text)
+}
+
+/// Leaves the report and the log with the installed system, for whoever asks later how it came to be.
+fn keep_with_system(plan: &Plan, report: &Report) -> Result<()> {
+    let root = plan.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some("/"));
+    let root = root.ok_or_else(|| Error::bug("a plan without a root file system"))?;
+    let target = Path::new(TARGET);
+    let mut mounts = Mounts::default();
+    mounts.mount(Path::new(&root.device), target, &root.kind, Access::ReadWrite)?;
+    let kept = leave(report, &target.join(KEPT));
+    let unmounted = mounts.unmount_all();
+    kept.and(unmounted)
+}
+
+fn leave(report: &Report, folder: &Path) -> Result<()> {
+    save(report, &folder.join("report.json"))?;
+    let log = Path::new(LOG_FILE);
+    if log.is_file() {
+        let kept = folder.join("provision.log");
+        let copied = fs::copy(log, &kept).and_then(|_| fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)));
+        copied.context(Kind::Medium, || format!("copying {} to the installed system", log.display()))?;
+    }
+    Ok(())
+}

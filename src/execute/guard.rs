@@ -1,0 +1,173 @@
+//! Every safety rule that is checked while a plan is carried out. What can fail without destroying is done here, first.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+use super::file_system;
+use crate::error::{Error, Kind, Result};
+use crate::http;
+use crate::image;
+use crate::inventory::{self, Disk, FirmwareMode, Use};
+use crate::plan::{DiskIdentity, Plan, Step};
+use crate::sys::command::Tool;
+use crate::sys::lock::RunLock;
+use crate::units::Bytes;
+
+/// Proof that a plan may begin; gives the lock back when it is dropped.
+#[derive(Debug)]
+pub struct Preparation {
+    _lock: RunLock,
+}
+
+/// Refuses everyone but root.
+///
+/// # Errors
+/// `Refused` with the user's number.
+pub fn require_root() -> Result<()> {
+    let user = Uid::effective();
+    if user.is_root() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, format!("only root may write to disks: this is user {user}"))
+        .advise("run it as root, for example with sudo"))
+}
+
+/// Takes the lock and checks everything that can be checked without writing: tools, images, disks.
+///
+/// # Errors
+/// `Refused`, `Tool`, `Image` or `Hardware`, with nothing written.
+pub fn prepare(plan: &Plan, lock: &Path, http: &http::Client) -> Result<Preparation> {
+    let lock = RunLock::take(lock)?;
+    require_boot_support(plan)?;
+    for tool in plan.steps.iter().map(tools).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<BTreeSet<_>>()
+    {
+        tool.find()?;
+    }
+    for step in &plan.steps {
+        match step {
+            Step::EraseDisk { disk, .. } => check_disk(disk)?,
+            Step::WriteImage { source, container, container_size, .. } => {
+                probe_image(source, container, *container_size, http)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(Preparation { _lock: lock })
+}
+
+/// Refuses what could be laid out and not be started.
+fn require_boot_support(plan: &Plan) -> Result<()> {
+    let installs = plan.steps.iter().any(|step| matches!(step, Step::InstallBootCode { .. }));
+    if installs && plan.layout.bootloader.grub_version_by_os == 1 {
+        let system = &plan.layout.operating_system;
+        return Err(Error::new(
+            Kind::Hardware,
+            format!(
+                "{} {} starts through GRUB 1, which is not installed any more",
+                system.name,
+                system.major.unwrap_or(0)
+            ),
+        ));
+    }
+    if installs && plan.firmware == FirmwareMode::Uefi {
+        return Err(Error::new(
+            Kind::Hardware,
+            "this machine was started through UEFI, and the boot loader is installed for BIOS alone",
+        )
+        .advise("switch the firmware to legacy (BIOS) boot, for the network too"));
+    }
+    Ok(())
+}
+
+/// The tools that a step calls.
+fn tools(step: &Step) -> Result<Vec<Tool>> {
+    Ok(match step {
+        Step::DeactivateVolumeGroup { .. }
+        | Step::ActivateVolumeGroup { .. }
+        | Step::CreatePhysicalVolume { .. }
+        | Step::CreateVolumeGroup { .. }
+        | Step::CreateLogicalVolume { .. } => vec![Tool::Lvm],
+        Step::StopArray { .. } | Step::AssembleArray { .. } | Step::CreateArray { .. } => vec![Tool::Mdadm],
+        Step::MakeFileSystem { kind, .. } => vec![file_system::required_tool(kind)?],
+        Step::WriteImage { format, .. } => match format.as_str() {
+            "ext2" | "ext3" | "ext4" => vec![Tool::E2fsck, Tool::Resize2fs, Tool::Tune2fs],
+            "xfs" => vec![Tool::XfsAdmin, Tool::XfsGrowfs],
+            _ => Vec::new(),
+        },
+        Step::InstallBootCode { .. } => vec![Tool::Chroot],
+        Step::EraseDisk { .. }
+        | Step::WriteTable { .. }
+        | Step::WriteConfigDrive { .. }
+        | Step::MountTarget { .. }
+        | Step::WriteSystemFiles { .. }
+        | Step::ConfigureGrub { .. }
+        | Step::UnmountTarget => Vec::new(),
+    })
+}
+
+/// An image must be there, be packed as the request says, and be as long as its metadata says where the source tells.
+fn probe_image(source: &str, container: &str, size: Option<Bytes>, http: &http::Client) -> Result<()> {
+    let location = super::image::location(source)?;
+    image::probe(&location, http)?
+        .check(Some(super::image::container(container)), size)
+        .map_err(|error| error.within(format!("image {location}")))
+}
+
+/// A disk must still be the one of the plan, and free.
+///
+/// # Errors
+/// `Refused` when it is another one or in use, `Hardware` when it is gone.
+pub fn check_disk(planned: &DiskIdentity) -> Result<()> {
+    let found = check_identity(planned)?;
+    for usage in &found.uses {
+        let what = match usage {
+            Use::Mount { device, path } => format!("{device} is mounted on {path}"),
+            Use::Swap { device } => format!("{device} is active swap"),
+            // What the plan stacks on a disk, and what it takes down, are holders too; O_EXCL judges them.
+            Use::Holder { .. } => continue,
+        };
+        return Err(Error::new(Kind::Refused, format!("disk {} is in use: {what}", planned.device)));
+    }
+    Ok(())
+}
+
+/// A disk must still be the one of the plan.
+///
+/// # Errors
+/// `Refused` when it is another one, `Hardware` when it is gone.
+pub fn check_identity(planned: &DiskIdentity) -> Result<Disk> {
+    let inventory = inventory::collect(Path::new("/"));
+    let Some(found) = inventory.disks.into_iter().find(|disk| disk.device == planned.device) else {
+        return Err(Error::new(Kind::Hardware, format!("disk {} is gone", planned.device)));
+    };
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    let differences: Vec<_> = [
+        ("serial number", shown(&planned.serial), shown(&found.serial)),
+        ("WWN", shown(&planned.wwn), shown(&found.wwn)),
+        ("size", planned.size.exact(), found.size.exact()),
+        ("sector size", planned.sector_size.get().to_string(), found.sector_size.get().to_string()),
+    ]
+    .into_iter()
+    .filter(|(_, planned, found)| planned != found)
+    .map(|(what, planned, found)| format!("{what}: planned {planned}, found {found}"))
+    .collect();
+    if !differences.is_empty() {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("disk {} is not the one of the plan: {}", planned.device, differences.join("; ")),
+        )
+        .advise("make the plan again: a disk was exchanged, or the kernel gave another one this name"));
+    }
+    if found.is_read_only {
+        return Err(Error::new(Kind::Refused, format!("disk {} is read-only", planned.device)));
+    }
+    Ok(found)
+}
+
+/// Where runs keep each other out.
+#[must_use]
+pub fn lock_path() -> PathBuf {
+    PathBuf::from("/run/bedplate.lock")
+}

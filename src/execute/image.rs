@@ -1,0 +1,59 @@
+//! Images: streamed to their device and proved, then made the device's own file system.
+
+use std::path::Path;
+
+use super::{Inputs, file_system, require_device};
+use crate::error::{Error, Kind, Result};
+use crate::image::{self, Cancel, Digest, Job, Location};
+use crate::plan::Step;
+use crate::report::ImageReport;
+use crate::request::Container;
+use crate::sys::signal;
+
+/// Carries out a `WriteImage` step.
+pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> {
+    let Step::WriteImage {
+        source,
+        target,
+        container,
+        format,
+        label,
+        uuid,
+        size,
+        digests,
+        container_size,
+        container_digests,
+    } = step
+    else {
+        return Err(Error::bug(format!("{id} is no image")));
+    };
+    let device = require_device(target)?;
+    let mut job = Job::new(id, location(source)?, device);
+    job.container = Some(self::container(container));
+    job.size = *size;
+    job.container_size = *container_size;
+    job.digests = parse(digests)?;
+    job.container_digests = parse(container_digests)?;
+    job.cancel = Cancel::with_flag(signal::cancel_flag());
+    let report = image::write(&job, inputs.http, inputs.reporter)?;
+    let scratch = Path::new("/run/bedplate/grow");
+    file_system::adopt(target, format, label.as_deref(), uuid, scratch)
+        .map_err(|error| error.within(format!("making the file system on {target} its own")))?;
+    Ok(report)
+}
+
+/// Where a step's image comes from.
+pub fn location(source: &str) -> Result<Location> {
+    source.parse().map_err(|reason: String| Error::new(Kind::Request, format!("image {source}: {reason}")))
+}
+
+/// How a step's image is packed.
+pub fn container(word: &str) -> Container {
+    if word == Container::Gzip.as_str() { Container::Gzip } else { Container::Raw }
+}
+
+fn parse(digests: &[String]) -> Result<Vec<Digest>> {
+    let parse =
+        |digest: &String| digest.parse().map_err(|reason: String| Error::bug(format!("digest {digest}: {reason}")));
+    digests.iter().map(parse).collect()
+}

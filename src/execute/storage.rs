@@ -1,0 +1,69 @@
+//! md arrays and LVM, through mdadm and lvm2.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::sys::command::{Call, Tool};
+use crate::sys::udev;
+use crate::units::Mib;
+
+/// How long a device node may take to appear after its tool has ended.
+const NODE_DEADLINE: Duration = Duration::from_secs(30);
+
+pub fn deactivate_group(name: &str, uuid: &str) -> Result<()> {
+    // By UUID: a group of the same name may lie on a disk that is none of ours.
+    let select = format!("vg_uuid={uuid}");
+    Call::new(Tool::Lvm, ["vgchange", "--activate", "n", "--select", &select])
+        .run()
+        .map_err(|error| error.within(format!("deactivating volume group {name}")))?;
+    Ok(())
+}
+
+pub fn stop_array(device: &str) -> Result<()> {
+    Call::new(Tool::Mdadm, ["--stop", device]).run()?;
+    Ok(())
+}
+
+pub fn activate_group(name: &str) -> Result<()> {
+    Call::new(Tool::Lvm, ["vgchange", "--activate", "y", name]).run()?;
+    Ok(())
+}
+
+pub fn assemble_array(device: &str, members: &[String]) -> Result<()> {
+    let members = members.iter().map(String::as_str);
+    Call::new(Tool::Mdadm, ["--assemble", "--run", device].into_iter().chain(members)).run()?;
+    udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
+}
+
+pub fn create_array(device: &str, level: &str, metadata: &str, uuid: &str, members: &[String]) -> Result<()> {
+    let count = format!("--raid-devices={}", members.len());
+    let (level, metadata, uuid) =
+        (format!("--level={level}"), format!("--metadata={metadata}"), format!("--uuid={uuid}"));
+    // --run: nobody answers questions here; --force: an array of one member is what a one-disk node asks for.
+    let options = ["--create", device, "--run", "--force", &metadata, &level, &uuid, &count];
+    Call::new(Tool::Mdadm, options.into_iter().chain(members.iter().map(String::as_str))).run()?;
+    udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
+}
+
+pub fn create_physical_volume(device: &str, metadata_size: Mib, copies: u32) -> Result<()> {
+    let metadata_size = format!("{}m", metadata_size.get());
+    let copies = copies.to_string();
+    let options = ["pvcreate", "-ff", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size, device];
+    Call::new(Tool::Lvm, options).run()?;
+    Ok(())
+}
+
+pub fn create_group(name: &str, physical_volumes: &[String]) -> Result<()> {
+    let volumes = physical_volumes.iter().map(String::as_str);
+    Call::new(Tool::Lvm, ["vgcreate", "--yes", name].into_iter().chain(volumes)).run()?;
+    Ok(())
+}
+
+pub fn create_volume(group: &str, name: &str, size: Mib, device: &str) -> Result<()> {
+    let size = format!("{}m", size.get());
+    // Signatures of what lay there before are wiped without a question (LP#1412464).
+    let options = ["lvcreate", "--yes", "--wipesignatures", "y", "--zero", "y", "--size", &size, "--name", name, group];
+    Call::new(Tool::Lvm, options).run()?;
+    udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
+}
