@@ -93,14 +93,6 @@ fn victim(scenario: &Scenario) -> Disk {
 }
 
 fn request(scenario: &Scenario, server: &Server, mac: &str, system: &Disk) -> Document {
-    let secret = |name: &str| {
-        let value = format!(
-            "{name}-{}",
-            crate::harness::disk::hex(&crate::harness::disk::noise(u64::from(std::process::id()), 8))
-        );
-        scenario.secrets().add(&value);
-        value
-    };
     let image = format!("{}/targetimages/{}", server.url(), OsImage::find().name());
     Document {
         hostname: HOSTNAME.to_owned(),
@@ -112,8 +104,8 @@ fn request(scenario: &Scenario, server: &Server, mac: &str, system: &Disk) -> Do
             "/boot": {"uri": format!("{image}-boot.img.gz"), "format": "ext2", "container": "gzip"}
         }),
         phone_home: format!("{}/phone-home/first-boot", server.url()),
-        passwords: [(ACCOUNT, secret("operator-password")), ("root", secret("root-password"))],
-        mcollective: [secret("mcollective-psk"), secret("mcollective-password")],
+        passwords: [(ACCOUNT, scenario.secret("operator-password")), ("root", scenario.secret("root-password"))],
+        mcollective: [scenario.secret("mcollective-psk"), scenario.secret("mcollective-password")],
     }
 }
 

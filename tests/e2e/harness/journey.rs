@@ -49,7 +49,8 @@ impl<'a> Journey<'a> {
         let (bootstrap, image) = (Bootstrap::find(), OsImage::find());
         let key = ssh::kernel_line_key(scenario.key());
         let kernel_args = format!("console=ttyS0 bedplate.ssh-key={key}");
-        let profile = profile(&image, &scenario.key().public());
+        let password = scenario.secret("operator-password");
+        let profile = profile(&image, &scenario.key().public(), &password);
         let profiles = [(PROFILE, profile)];
         let site = Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, profiles: &profiles };
         let master = Master::start(scenario, &site, is_kept);
@@ -96,7 +97,7 @@ impl<'a> Journey<'a> {
                 self.scenario.secrets().add(&secret);
             }
         }
-        shown.stdout
+        shown.words()
     }
 
     fn requests(&self) -> Vec<PathBuf> {
@@ -169,7 +170,15 @@ fn secrets_of(request: &Value) -> Vec<String> {
     values.iter().filter_map(Value::as_str).filter(|value| value.len() >= SHORTEST_SECRET).map(str::to_owned).collect()
 }
 
-/// A profile: one disk, root and swap in the volume group os.
-fn profile(image: &OsImage, key: &str) -> String {
-    format!("image = {:?}\nroot = {ROOT_MIB}\nswap = {SWAP_MIB}\nkey = {key:?}\n", image.name())
+/// A profile: one disk, root and swap in the volume group os, an account that becomes root without a password.
+fn profile(image: &OsImage, key: &str, password: &str) -> String {
+    let image = image.name();
+    format!(
+        "kernel_params = \"console=ttyS0\"\ndomain = \"example.test\"\n\n\
+         [images]\nroot = \"{image}.img.gz\"\nboot = \"{image}-boot.img.gz\"\n\n\
+         [disk]\nat_least = \"4 GiB\"\n\n\
+         [sizes]\nboot = \"300 MiB\"\nroot = \"{ROOT_MIB} MiB\"\nswap = \"{SWAP_MIB} MiB\"\n\n\
+         [[users]]\nname = \"{ACCOUNT}\"\npassword = \"{password}\"\nsudo = [\"ALL=(ALL) NOPASSWD: ALL\"]\n\
+         ssh_keys = [\"{key}\"]\n"
+    )
 }

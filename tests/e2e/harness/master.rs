@@ -56,6 +56,7 @@ impl Master {
     fn serve(folder: &Path, port: u16, log: &Path, is_kept: bool) -> Daemon {
         let mut command = Command::new(artefacts::program("bedplate-master"));
         command.arg("serve").arg("--dir").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--url", &format!("http://{HOST_OF_GUEST}:{port}")]);
         let mut process = Daemon::start("bedplate-master", &command, log, is_kept);
         wait::until("the master's port", Deadline::cpu(10), || {
             if let Some(code) = process.ended() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::artefacts;
-use super::disk::{Canary, Disk};
+use super::disk::{Canary, Disk, hex, noise};
 use super::secrets::{Secrets, Watcher};
 use super::ssh::{KeyPair, Ssh};
 use super::vm::Description;
@@ -60,6 +60,15 @@ impl Scenario {
     /// What must not be found.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// A password that was not used before and must not be found.
+    pub fn secret(&self, name: &str) -> String {
+        let seed = self.began.elapsed().as_nanos() ^ u128::from(std::process::id()) << 32;
+        let seed = u64::try_from(seed & u128::from(u64::MAX)).expect("64 bits fit");
+        let value = format!("{name}-{}", hex(&noise(seed, 8)));
+        self.secrets.add(&value);
+        value
     }
 
     /// Describes a machine.
