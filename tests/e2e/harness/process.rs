@@ -1,5 +1,6 @@
 //! Programs of the host: run to their end with a deadline, or kept until they are no longer needed.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -96,6 +97,8 @@ pub struct Daemon {
     name: String,
     child: Child,
     is_kept: bool,
+    /// CPU seconds when it was last looked at: the kernel forgets them with the process.
+    seen: Cell<f64>,
 }
 
 impl Daemon {
@@ -124,7 +127,7 @@ impl Daemon {
         }
         wrapped.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         let child = wrapped.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
-        Self { name: name.to_owned(), child, is_kept }
+        Self { name: name.to_owned(), child, is_kept, seen: Cell::new(0.0) }
     }
 
     /// Its process id, which is that of its group too.
@@ -134,6 +137,7 @@ impl Daemon {
 
     /// Its exit code, if it has ended.
     pub fn ended(&mut self) -> Option<i32> {
+        self.cpu_seconds();
         self.child.try_wait().expect("a child of ours can be waited for").map(code)
     }
 
@@ -154,7 +158,10 @@ impl Daemon {
 
     /// CPU seconds that it has used so far, its threads and its waited-for children included.
     pub fn cpu_seconds(&self) -> f64 {
-        cpu_seconds(self.id()).unwrap_or(0.0)
+        if let Some(seconds) = cpu_seconds(self.id()) {
+            self.seen.set(seconds.max(self.seen.get()));
+        }
+        self.seen.get()
     }
 }
 

@@ -254,9 +254,7 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         let (cpu, wall) = (self.process.cpu_seconds(), self.began.elapsed().as_secs_f64());
-        if self.process.ended().is_none() || cpu > 0.0 {
-            println!("vm {}: {cpu:.1} CPU s, {wall:.1} s", self.name);
-        }
+        println!("vm {}: {cpu:.1} CPU s, {wall:.1} s", self.name);
         if std::thread::panicking() {
             eprintln!("last lines of {}:\n{}", self.serial.path().display(), self.serial.tail(60));
         }
