@@ -12,6 +12,7 @@ use crate::harness::process::Output;
 use crate::harness::scenario::Scenario;
 use crate::harness::ssh::Ssh;
 use crate::harness::vm::Vm;
+use crate::harness::wait::{self, Deadline};
 
 /// Root partition of the small disk, in MiB.
 const ROOT_MIB: u64 = 48;
@@ -33,6 +34,8 @@ pub struct Bench<'a> {
     pub ssh: &'a Ssh,
     pub victim: &'a Disk,
     pub good: &'a Document,
+    /// What was not as it should be: told at the end, so that one run tells all.
+    pub faults: Vec<String>,
 }
 
 /// What a failed run may leave on the disk.
@@ -48,12 +51,13 @@ pub fn all(bench: &mut Bench) {
     documents(bench);
     disks_in_use(bench);
     images(bench);
+    assert!(bench.faults.is_empty(), "bad input:\n{}", bench.faults.join("\n"));
 }
 
 fn documents(bench: &mut Bench) {
     use Leaves::Untouched;
     let good = bench.document("good", ROOT_MIB);
-    bench.case("not JSON", b"{\"ks_meta\": [", REQUEST, &["/tmp/provision.json"], Untouched);
+    bench.case("not JSON", b"{\"ks_meta\": [", REQUEST, &["not JSON", "line 1 column 13"], Untouched);
 
     let mut document = good.clone();
     document.as_object_mut().expect("a document is an object").remove("ks_meta");
@@ -87,7 +91,7 @@ fn disks_in_use(bench: &mut Bench) {
                   start-stop-daemon -S -c 65534:65534 -x \"$(command -v provision)\"";
     let output = bench.ssh.feed(script, &good, 40);
     bench.judge("not root", &output, REFUSED, &["root"]);
-    assert_eq!(bench.content(), before, "not root: the disk is as it was");
+    bench.is_untouched("not root", &before);
 }
 
 fn images(bench: &mut Bench) {
@@ -111,18 +115,9 @@ fn a_second_run_while_one_waits(bench: &mut Bench) {
     bench.server.fault("/bad/wrong.img.gz", Fault::HoldAt(1 << 20, gate.clone()));
     bench.ssh.upload("/tmp/provision.json", &document);
     let first = bench.ssh.start("flock -n /var/lock/provision.lock provision", 240);
-    crate::harness::wait::until("the first run at its image", crate::harness::wait::Deadline::cpu(60), || {
-        let asked = bench.server.requests("/bad/wrong.img.gz");
-        // The check in advance may ask for a single byte.
-        asked
-            .iter()
-            .any(|request| {
-                request.method == "GET" && request.headers.get("range").is_none_or(|range| range == "bytes=0-")
-            })
-            .then_some(())
-    });
+    wait::until("the first run at its image", Deadline::cpu(60), || gate.is_reached().then_some(()));
     let second = bench.ssh.run("flock -n /var/lock/provision.lock provision", 40);
-    assert_eq!(second.code, 1, "flock's answer to a second run: {}", second.words());
+    bench.expect(second.code == 1, || format!("flock's answer to a second run: {}: {}", second.code, second.words()));
     let second = bench.ssh.run("provision", 40);
     bench.judge("second run without flock", &second, REFUSED, &["/run/bedplate.lock"]);
     gate.open();
@@ -154,20 +149,26 @@ impl Bench<'_> {
         let output = self.ssh.feed(script, document, 120);
         self.judge(name, &output, code, culprits);
         match leaves {
-            Leaves::Untouched => assert_eq!(self.content(), before, "{name}: the disk is as it was"),
+            Leaves::Untouched => self.is_untouched(name, &before),
             Leaves::NotBootable => self.is_passed_by_firmware(name),
         }
     }
 
-    fn judge(&self, name: &str, output: &Output, code: i32, culprits: &[&str]) {
+    fn judge(&mut self, name: &str, output: &Output, code: i32, culprits: &[&str]) {
         let words = output.words();
         let file = self.scenario.logs().join(format!("bad-input-{}.log", name.replace(' ', "-")));
         crate::harness::disk::write(&file, words.as_bytes());
-        assert_eq!(output.code, code, "{name}: exit code; it said {words}");
+        self.scenario.tell(&format!("bad input: {name}: exit code {}", output.code));
+        self.expect(output.code == code, || format!("{name}: exit code {}, not {code}; it said {words}", output.code));
         for culprit in culprits {
-            assert!(output.stderr.contains(culprit), "{name}: {culprit} is not named in {words}");
+            let is_named = output.stderr.contains(culprit);
+            self.expect(is_named, || format!("{name}: {culprit} is not named in {words}"));
         }
-        self.scenario.tell(&format!("bad input: {name}: exit code {code}"));
+    }
+
+    fn is_untouched(&mut self, name: &str, before: &str) {
+        let is_same = self.content() == before;
+        self.expect(is_same, || format!("{name}: the disk is not as it was"));
     }
 
     /// Without the signature firmware takes the next boot device; with it, the code hands back to the firmware.
@@ -175,7 +176,14 @@ impl Bench<'_> {
         let victim = self.victim;
         let sector = self.node.while_stopped(|| victim.first_sector());
         let is_signed = sector[510..] == [0x55, 0xaa];
-        assert!(!is_signed || sector[..440] == bedplate::boot::handover_stub(), "{name}: the disk starts something");
+        let is_passed_by = !is_signed || sector[..440] == bedplate::boot::handover_stub();
+        self.expect(is_passed_by, || format!("{name}: the disk starts something"));
+    }
+
+    fn expect(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+        if !holds {
+            self.faults.push(fault());
+        }
     }
 }
 

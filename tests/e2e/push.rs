@@ -48,6 +48,7 @@ fn push() {
             ssh: &root,
             victim: &victim,
             good: &request,
+            faults: Vec::new(),
         });
         let cpu = node.cpu_seconds();
         provision(scenario, &root, &request);

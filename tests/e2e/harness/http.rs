@@ -83,19 +83,31 @@ pub enum Fault {
 
 /// Holds an answer back until it is opened.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_open: bool,
+    is_reached: bool,
+}
 
 impl Gate {
     /// Lets everything through from now on.
     pub fn open(&self) {
-        *lock(&self.0.0) = true;
+        lock(&self.0.0).is_open = true;
         self.0.1.notify_all();
     }
 
+    /// Whether an answer has come to it.
+    pub fn is_reached(&self) -> bool {
+        lock(&self.0.0).is_reached
+    }
+
     fn pass(&self) {
-        let mut is_open = lock(&self.0.0);
-        while !*is_open {
-            is_open = self.0.1.wait(is_open).unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0.0);
+        state.is_reached = true;
+        while !state.is_open {
+            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -279,13 +291,14 @@ fn send(mut stream: &TcpStream, request: &Request, reply: Reply, fault: Option<F
         Some(Fault::CutAt(cut)) => {
             std::io::copy(&mut source.take(cut.min(end).saturating_sub(from)), &mut stream)?;
         }
-        Some(Fault::HoldAt(hold, gate)) => {
-            let before = hold.clamp(from, end) - from;
+        // A part that ends before the place is not held: it may be a look at whether the file is there.
+        Some(Fault::HoldAt(hold, gate)) if hold < end => {
+            let before = hold.max(from) - from;
             std::io::copy(&mut source.by_ref().take(before), &mut stream)?;
             gate.pass();
             std::io::copy(&mut source.take(end - from - before), &mut stream)?;
         }
-        Some(Fault::Status(_)) | None => {
+        Some(Fault::HoldAt(..) | Fault::Status(_)) | None => {
             std::io::copy(&mut source.take(end - from), &mut stream)?;
         }
     }
