@@ -13,7 +13,7 @@ OUT=${OUT:-$repository/build/os-image}
 
 base_packages=(
     systemd-sysv udev dbus kmod initramfs-tools busybox zstd
-    cloud-init cloud-guest-utils netplan.io systemd-resolved iproute2 netbase openssh-server sudo ca-certificates curl
+    cloud-init cloud-guest-utils tzdata netplan.io systemd-resolved iproute2 netbase openssh-server sudo ca-certificates curl
     lvm2 mdadm e2fsprogs dosfstools
     grub-pc-bin grub-efi-amd64-bin grub-efi-amd64-signed shim-signed grub2-common efibootmgr
     procps

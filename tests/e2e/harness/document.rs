@@ -28,7 +28,7 @@ pub struct Document {
 }
 
 /// The account that is logged in to.
-pub const ACCOUNT: &str = "operator";
+pub const ACCOUNT: &str = "rackadmin";
 
 /// Size of the root volume in MiB: larger than the image, so that its file system has to grow.
 pub const ROOT_MIB: u64 = 2048;
