@@ -81,8 +81,9 @@ demo-stop: ## end the machine that KEEP=1 left running
 	$(CARGO) build --locked --features master --example demo
 	@$(DEMO) stop
 
-bench: ## measured against peers
-	$(CARGO) bench --locked --features master
+bench: ## the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
+	$(CARGO) build --locked --release --features master --bin bedplate-master --example bench-master
+	@$(or $(CARGO_TARGET_DIR),target)/release/examples/bench-master
 
 clean: ## remove what was built here; the cache stays
 	$(CARGO) clean
