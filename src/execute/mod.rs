@@ -178,7 +178,9 @@ impl<'a> Run<'a> {
                 return Ok(Some(bytes));
             }
             Step::MountTarget { mounts } => target::mount(&mut self.mounts, self.inputs.target, mounts)?,
-            Step::WriteSystemFiles { fstab, arrays } => target::write_files(self.inputs.target, fstab, arrays)?,
+            Step::WriteSystemFiles { fstab, arrays, nic_names } => {
+                target::write_files(self.inputs.target, fstab, arrays, nic_names)?;
+            }
             Step::ConfigureGrub { .. } => boot_loader::configure(self.inputs.target, step)?,
             Step::InstallBootCode { disks } => boot_loader::install(self.inputs.target, disks)?,
             Step::UnmountTarget => self.mounts.unmount_all()?,

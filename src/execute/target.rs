@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::boot;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::TargetMount;
+use crate::request::NicName;
 use crate::sys::mount::{Access, Mounts};
 
 /// What tools in the installed system need of the running one.
@@ -27,8 +29,8 @@ pub fn mount(mounts: &mut Mounts, target: &Path, file_systems: &[TargetMount]) -
     Ok(())
 }
 
-/// Writes fstab, and the arrays that the initial RAM disk must know.
-pub fn write_files(target: &Path, fstab: &[String], arrays: &[String]) -> Result<()> {
+/// Writes fstab, the arrays that the initial RAM disk must know, and the names of network interfaces.
+pub fn write_files(target: &Path, fstab: &[String], arrays: &[String], nic_names: &[NicName]) -> Result<()> {
     let text: String = fstab.iter().map(|line| format!("{line}\n")).collect();
     write(target, "etc/fstab", &text, 0o644)?;
     if !arrays.is_empty() {
@@ -40,6 +42,10 @@ pub fn write_files(target: &Path, fstab: &[String], arrays: &[String]) -> Result
         }
         text.extend(arrays.iter().map(|line| format!("{line}\n")));
         write(target, name, &text, 0o644)?;
+    }
+    if !nic_names.is_empty() {
+        write(target, boot::NIC_RULES_FILE, &boot::nic_rules(nic_names), 0o644)?;
+        write(target, boot::NIC_GENERATOR_FILE, boot::nic_generator_off(), 0o644)?;
     }
     Ok(())
 }
@@ -110,7 +116,8 @@ mod tests {
         let target = std::env::temp_dir().join(format!("bedplate-files-{}", std::process::id()));
         fs::create_dir_all(target.join("etc/mdadm")).unwrap();
         fs::write(target.join("etc/mdadm/mdadm.conf"), "HOMEHOST <system>").unwrap();
-        write_files(&target, &["UUID=1 / ext4 defaults 0 0".into()], &["ARRAY /dev/md0 UUID=a:b:c:d".into()]).unwrap();
+        write_files(&target, &["UUID=1 / ext4 defaults 0 0".into()], &["ARRAY /dev/md0 UUID=a:b:c:d".into()], &[])
+            .unwrap();
         let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
         assert_eq!(read("etc/fstab"), "UUID=1 / ext4 defaults 0 0\n");
         assert_eq!(read("etc/mdadm/mdadm.conf"), "HOMEHOST <system>\nARRAY /dev/md0 UUID=a:b:c:d\n");

@@ -70,7 +70,8 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         None => identity::seed(request, &layout, &disks)?,
     };
     let identities = Identities::new(&seed);
-    let (steps, expectations) = steps::order(&layout, &disks, &kept, closings, side_car, &identities)?;
+    let (steps, expectations) =
+        steps::order(&layout, &disks, &kept, closings, side_car, &request.nic_names, &identities)?;
     let destroys = losses::of(&disks, &kept, inventory, &layout);
     let firmware = inventory.firmware.mode;
     let mut plan = Plan { digest: String::new(), seed, firmware, layout, steps, destroys, expectations, warnings };

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::NicName;
 use crate::units::{Bytes, Mib, SectorSize};
 
 /// By what a disk is recognised again when the plan is carried out.
@@ -102,8 +103,8 @@ pub enum Step {
     WriteConfigDrive { device: String, size: Bytes, sector_size: SectorSize, label: String, volume_id: u32 },
     /// Mounts the installed system.
     MountTarget { mounts: Vec<TargetMount> },
-    /// Writes the installed system's fstab and what else it must know of its disks.
-    WriteSystemFiles { fstab: Vec<String>, arrays: Vec<String> },
+    /// Writes the installed system's fstab, and what it must know of its arrays and network interfaces.
+    WriteSystemFiles { fstab: Vec<String>, arrays: Vec<String>, nic_names: Vec<NicName> },
     /// Writes GRUB's configuration.
     ConfigureGrub {
         kernel_params: String,

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Disk;
 use crate::layout::{FileSystem, LaidDisk, LaidPartition, Layout, device_size};
 use crate::plan::{BootStorage, DiskIdentity, Expectation, Identities, Step, TablePartition, TargetMount};
-use crate::request::SideCar;
+use crate::request::{NicName, SideCar};
 use crate::units::{Bytes, Mib};
 
 /// Label of the config drive; cloud-init looks for it.
@@ -43,6 +43,7 @@ pub fn order(
     kept: &BTreeSet<String>,
     closings: Vec<Step>,
     side_car: Option<&SideCar>,
+    nic_names: &[NicName],
     identities: &Identities,
 ) -> Result<(Vec<Step>, Vec<Expectation>)> {
     let mut order = Order { layout, disks, kept, identities, steps: closings, expectations: Vec::new() };
@@ -51,7 +52,7 @@ pub fn order(
     order.make_file_systems()?;
     order.write_images(side_car)?;
     order.write_config_drive()?;
-    order.make_bootable()?;
+    order.make_bootable(nic_names)?;
     Ok((order.steps, order.expectations))
 }
 
@@ -249,7 +250,7 @@ impl Order<'_> {
         Ok(())
     }
 
-    fn make_bootable(&mut self) -> Result<()> {
+    fn make_bootable(&mut self, nic_names: &[NicName]) -> Result<()> {
         let at = |path: &str| self.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some(path));
         let root = at("/").ok_or_else(|| Error::bug("a layout without a root file system"))?;
         let mounts: Vec<_> =
@@ -260,7 +261,7 @@ impl Order<'_> {
             arrays.map(|md| array_line(&md.name, &self.identities.uuid(&format!("array {}", md.name)))).collect();
         self.expectations.push(Expectation::Fstab { mounts: mounts.clone(), lines: fstab.clone() });
         self.steps.push(Step::MountTarget { mounts });
-        self.steps.push(Step::WriteSystemFiles { fstab, arrays });
+        self.steps.push(Step::WriteSystemFiles { fstab, arrays, nic_names: nic_names.to_vec() });
         let boot = at("/boot").unwrap_or(root);
         self.steps.push(Step::ConfigureGrub {
             kernel_params: self.layout.bootloader.kernel_params.trim().to_owned(),

@@ -93,7 +93,7 @@ pub struct AdminInterface {
 }
 
 /// A name that an interface is to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NicName {
     /// MAC address, lower case.
     pub mac: String,

@@ -1,0 +1,254 @@
+//! What a plan refuses, what it names as lost, and that the same inputs give the same bytes.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+use std::path::Path;
+
+use bedplate::error::{Error, Kind};
+use bedplate::inventory::{
+    self, Array, FirmwareMode, Inventory, LogicalVolume, Partition, PhysicalVolume, Signature, Use, VolumeGroup,
+};
+use bedplate::plan::{self, Expectation, Plan, Stage, Step};
+use bedplate::request::{self, Request, SideCar};
+use bedplate::units::Bytes;
+
+const NAME: &str = "01-single-disk-lvm";
+
+fn read(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)).unwrap()
+}
+
+fn wanted(name: &str) -> Request {
+    request::parse(&read(&format!("provision/{name}.json"))).unwrap().request
+}
+
+/// The machine of a fixture, its disks looked at and found empty.
+fn machine(name: &str) -> Inventory {
+    let mut machine = inventory::from_json(&read(&format!("hardware/{name}.json"))).unwrap();
+    for disk in &mut machine.disks {
+        disk.has_data = Some(false);
+    }
+    machine
+}
+
+fn side_car(name: &str) -> SideCar {
+    SideCar::parse(&read(&format!("image-meta/{name}.yaml"))).unwrap()
+}
+
+fn make(machine: &Inventory) -> Result<Plan, Error> {
+    plan::make(&wanted(NAME), machine, Some(&side_car(NAME)), None)
+}
+
+fn group(name: &str, places: &[&str]) -> VolumeGroup {
+    let place = |device: &&str| PhysicalVolume { device: (*device).to_owned(), uuid: format!("pv of {device}") };
+    VolumeGroup {
+        name: name.to_owned(),
+        uuid: format!("uuid of {name}"),
+        physical_volumes: places.iter().map(place).collect(),
+        logical_volumes: vec![LogicalVolume { name: "root".to_owned(), size: Bytes::mib(2048), is_active: true }],
+    }
+}
+
+fn with_partition(machine: &mut Inventory) {
+    let disk = &mut machine.disks[0];
+    disk.table = Some("gpt".to_owned());
+    disk.has_data = Some(true);
+    let device = "/dev/sda1".to_owned();
+    disk.partitions.push(Partition { number: 1, device, start: Bytes::mib(1), size: Bytes::mib(100) });
+}
+
+#[test]
+fn same_inputs_give_the_same_bytes_and_another_disk_another_plan() {
+    let machine = machine(NAME);
+    let first = serde_json::to_string(&make(&machine).unwrap()).unwrap();
+    assert_eq!(first, serde_json::to_string(&make(&machine).unwrap()).unwrap());
+    let mut other = machine.clone();
+    other.disks[0].serial = Some("another".to_owned());
+    assert_ne!(make(&machine).unwrap().digest, make(&other).unwrap().digest);
+}
+
+#[test]
+fn seed_decides_all_identifiers() {
+    let plan = |seed| plan::make(&wanted(NAME), &machine(NAME), None, Some(seed)).unwrap();
+    assert_eq!(plan("a"), plan("a"));
+    assert_ne!(plan("a").expectations, plan("b").expectations);
+    assert_eq!(plan("a").layout, plan("b").layout);
+}
+
+#[test]
+fn saved_plan_is_refused_once_it_was_edited() {
+    let text = serde_json::to_string(&make(&machine(NAME)).unwrap()).unwrap();
+    assert_eq!(Plan::parse(text.as_bytes()).unwrap(), make(&machine(NAME)).unwrap());
+    let error = Plan::parse(text.replace("/dev/sda", "/dev/sdb").as_bytes()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(Plan::parse(b"{}").unwrap_err().kind(), Kind::Request);
+}
+
+#[test]
+fn only_the_approved_plan_is_carried_out() {
+    let plan = make(&machine(NAME)).unwrap();
+    plan.require_digest(&plan.digest).unwrap();
+    assert_eq!(plan.require_digest("sha256:00").unwrap_err().kind(), Kind::Refused);
+}
+
+#[test]
+fn mounted_disk_is_refused() {
+    let mut machine = machine(NAME);
+    let (device, path) = ("/dev/sda1".to_owned(), "/srv".to_owned());
+    machine.disks[0].uses.push(Use::Mount { device, path });
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(error.to_string(), "disk /dev/sda is in use: /dev/sda1 is mounted on /srv");
+}
+
+#[test]
+fn swap_and_unknown_holders_are_refused() {
+    let swap = Use::Swap { device: "/dev/sda1".to_owned() };
+    let (device, by, name) = ("/dev/sda1".to_owned(), "dm-3".to_owned(), "crypt-home".to_owned());
+    for usage in [swap, Use::Holder { device, by, name }] {
+        let mut machine = machine(NAME);
+        machine.disks[0].uses.push(usage);
+        assert_eq!(make(&machine).unwrap_err().kind(), Kind::Refused);
+    }
+}
+
+#[test]
+fn group_on_the_disk_is_named_as_lost_and_ended_first() {
+    let mut machine = machine(NAME);
+    with_partition(&mut machine);
+    machine.volume_groups.push(group("os", &["/dev/sda1"]));
+    let (device, by, name) = ("/dev/sda1".to_owned(), "dm-0".to_owned(), "os-root".to_owned());
+    machine.disks[0].uses.push(Use::Holder { device: device.clone(), by, name });
+    machine.disks[0].signatures.push(Signature { device, kind: "LVM2_member".to_owned(), label: None, uuid: None });
+    let plan = make(&machine).unwrap();
+    assert_eq!(plan.steps[0], Step::DeactivateVolumeGroup { name: "os".to_owned(), uuid: "uuid of os".to_owned() });
+    let lost: Vec<_> = plan.destroys.iter().map(|loss| format!("{}: {}", loss.disk, loss.what)).collect();
+    assert_eq!(
+        lost,
+        [
+            "/dev/sda: partition table GPT with 1 partitions",
+            "/dev/sda: VG os with 1 LVs (root 2 GiB)",
+            "/dev/sda: /dev/sda1: LVM2_member",
+        ]
+    );
+}
+
+#[test]
+fn group_that_reaches_beyond_the_named_disks_is_refused() {
+    let mut machine = machine(NAME);
+    with_partition(&mut machine);
+    machine.volume_groups.push(group("data", &["/dev/sda1", "/dev/sdz1"]));
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(
+        error.to_string(),
+        "volume group data lies on /dev/sda1, which the request prepares anew, and on /dev/sdz1, which it does not"
+    );
+    assert!(error.advice().unwrap().contains("vgremove data"));
+}
+
+#[test]
+fn foreign_group_with_a_planned_name_is_refused_and_others_stay() {
+    let mut machine = machine(NAME);
+    machine.volume_groups.push(group("backup", &["/dev/sdz1"]));
+    let plan = make(&machine).unwrap();
+    assert!(plan.destroys.is_empty() && !plan.steps.iter().any(|step| step.id().contains("backup")));
+    machine.volume_groups.push(group("os", &["/dev/sdz2"]));
+    assert_eq!(make(&machine).unwrap_err().kind(), Kind::Refused);
+}
+
+#[test]
+fn array_that_reaches_beyond_the_named_disks_is_refused() {
+    let mut machine = machine(NAME);
+    with_partition(&mut machine);
+    let members = vec!["/dev/sda1".to_owned(), "/dev/sdz1".to_owned()];
+    let device = "/dev/md7".to_owned();
+    machine.arrays.push(Array { device, level: None, uuid: None, is_active: false, members, is_firmware: false });
+    assert_eq!(make(&machine).unwrap_err().kind(), Kind::Refused);
+}
+
+#[test]
+fn disk_that_nobody_looked_at_counts_as_a_loss() {
+    let mut machine = machine(NAME);
+    assert_eq!(make(&machine).unwrap().destroys, []);
+    machine.disks[0].has_data = None;
+    assert_eq!(make(&machine).unwrap().destroys.len(), 1);
+    machine.disks[0].has_data = Some(true);
+    assert_eq!(make(&machine).unwrap().destroys[0].what, "data without a known signature");
+}
+
+#[test]
+fn too_small_disk_and_too_large_image_are_errors_before_anything_is_done() {
+    let mut machine = machine(NAME);
+    machine.disks[0].size = Bytes::mib(59_000);
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hardware);
+    assert_eq!(
+        error.to_string(),
+        "disk /dev/sda is too small: partition 4 (pv of vg os, 59456 MiB) would end at 62792925184 bytes, usable are 61865967104 bytes"
+    );
+    let mut side_car = side_car(NAME);
+    side_car.images[1].raw_size = Some(201 << 20);
+    let error = plan::make(&wanted(NAME), &self::machine(NAME), Some(&side_car), None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Image);
+}
+
+#[test]
+fn boot_code_is_the_last_thing_written() {
+    let plan = make(&machine(NAME)).unwrap();
+    let ids: Vec<_> = plan.steps.iter().map(Step::id).collect();
+    assert_eq!(ids[ids.len() - 2..], ["boot-code", "unmount-target"]);
+}
+
+#[test]
+fn efi_machines_get_a_real_efi_system_partition() {
+    let mut machine = machine(NAME);
+    machine.firmware.mode = FirmwareMode::Uefi;
+    let plan = make(&machine).unwrap();
+    let partition = &plan.layout.disks[0].partitions[1];
+    assert_eq!(
+        (partition.role.as_str(), partition.type_guid.as_str()),
+        ("efi system partition", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+    );
+    assert_eq!(plan.layout.target_mount_order, ["/", "/boot", "/boot/efi", "/var/lib/nova"]);
+}
+
+#[test]
+fn stages_together_have_all_steps_and_expectations() {
+    let whole = make(&machine(NAME)).unwrap();
+    let stages = [Stage::Partition, Stage::CopyImage, Stage::ConfigDrive, Stage::BootLoader];
+    let parts: Vec<_> = stages.iter().map(|&stage| whole.clone().stage(stage).unwrap()).collect();
+    let is_wait = |step: &Step| matches!(step, Step::ActivateVolumeGroup { .. });
+    let steps: Vec<_> = parts.iter().flat_map(|part| &part.steps).filter(|step| !is_wait(step)).cloned().collect();
+    assert_eq!(steps, whole.steps);
+    let expectations: usize = parts.iter().map(|part| part.expectations.len()).sum();
+    assert_eq!(expectations, whole.expectations.len());
+}
+
+#[test]
+fn kept_disk_must_have_the_partitions_of_the_request() {
+    let name = "04-keep-data-reinstall";
+    let request = wanted(name);
+    let mut machine = machine(name);
+    let plan_of = |machine: &Inventory| plan::make(&request, machine, None, None);
+    let error = plan_of(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hardware);
+    let layout = bedplate::layout::resolve(&request, &machine, None).unwrap().layout;
+    for (disk, laid) in machine.disks.iter_mut().zip(&layout.disks) {
+        disk.table = Some("gpt".to_owned());
+        disk.partitions = laid
+            .partitions
+            .iter()
+            .map(|it| Partition {
+                number: it.number,
+                device: it.device.clone(),
+                start: it.start_mib.bytes().unwrap(),
+                size: it.size_mib.bytes().unwrap(),
+            })
+            .collect();
+    }
+    let plan = plan_of(&machine).unwrap();
+    assert!(!plan.steps.iter().any(|step| matches!(step, Step::EraseDisk { .. } | Step::WriteTable { .. })));
+    let made = plan.steps.iter().filter(|step| matches!(step, Step::MakeFileSystem { .. }));
+    assert_eq!(made.map(Step::id).collect::<Vec<_>>(), ["mkfs /dev/mapper/os-swap"]);
+    assert!(!plan.expectations.iter().any(|it| matches!(it, Expectation::Table { .. })));
+}
