@@ -94,16 +94,17 @@ impl Document {
             "name_servers": "\"10.0.2.3\"", "name_servers_search": "\"example.test\"", "netboot_enabled": "1",
             "kernel_options": {
                 "netcfg/choose_interface": self.mac,
-                "udevrules": format!("{}_enp0s2", self.mac)
+                "udevrules": format!("{}_ens2", self.mac)
             },
-            "interfaces": {"enp0s2": {
+            "interfaces": {"ens2": {
                 "mac_address": self.mac, "static": "0", "dns_name": self.hostname, "ip_address": GUEST,
                 "netmask": "255.255.255.0"
             }},
-            "interfaces_extra": {"enp0s2": {"peerdns": "no", "onboot": "yes"}},
+            "interfaces_extra": {"ens2": {"peerdns": "no", "onboot": "yes"}},
             "ks_meta": {
                 "pm_data": {
-                    "kernel_params": "console=ttyS0 net.ifnames=1 biosdevname=0 rootdelay=90 nomodeset",
+                    // Without Nailgun's rootdelay=90, which the initramfs of Debian 12 sleeps through.
+                    "kernel_params": "console=ttyS0 net.ifnames=1 biosdevname=0 nomodeset",
                     "ks_spaces": self.spaces
                 },
                 "image_data": self.images,

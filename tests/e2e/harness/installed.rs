@@ -71,7 +71,7 @@ fn mounts_are_those_of_fstab(ssh: &Ssh) {
         let device = ssh.ask(&format!("sudo -n blkid -c /dev/null -U {uuid}"));
         let device = ssh.ask(&format!("readlink -f {device}"));
         let used = if kind == "swap" {
-            ssh.ask("swapon --noheadings --show=NAME")
+            ssh.ask("sed -n '2s/ .*//p' /proc/swaps")
         } else {
             ssh.ask(&format!("readlink -f $(findmnt -n -o SOURCE --mountpoint {mount})"))
         };

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
 use super::process::{self, Output};
-use super::wait::{self, Deadline};
+use super::wait::Deadline;
 
 /// ssh's own exit code when it could not connect (ssh(1)).
 const NOT_CONNECTED: i32 = 255;
@@ -128,10 +128,10 @@ impl Ssh {
         output.stdout.trim_end().to_owned()
     }
 
-    /// Runs a command whose connection may end with the machine.
+    /// Runs a command that ends the machine, once this connection is closed.
     #[track_caller]
     pub fn say(&self, script: &str) {
-        let _gone = process::try_run(&mut self.command(script), &[], Deadline::cpu(15));
+        self.ask(&format!("(sleep 1; {script}) </dev/null >/dev/null 2>&1 &"));
     }
 
     /// Writes a file.
@@ -151,15 +151,6 @@ impl Ssh {
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
-}
-
-/// Waits until nobody answers at a port any more.
-#[track_caller]
-pub fn wait_until_closed(ssh: &Ssh, cpu_seconds: u32) {
-    wait::until("the end of the old system", Deadline::cpu(cpu_seconds), || {
-        let output = process::try_run(&mut ssh.command("true"), &[], Deadline::cpu(5));
-        output.is_none_or(|output| output.code != 0).then_some(())
-    });
 }
 
 /// A line of `authorized_keys` as the bootstrap's kernel line takes it (RFC 4648, section 5).
