@@ -11,6 +11,7 @@ mod harness;
 
 use std::cell::RefCell;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,9 +38,14 @@ fn main() {
     let is_kept = std::env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0");
     let scenario = Scenario::new("demo", &folder);
     let login = RefCell::default();
-    scenario::run_in(&scenario, |scenario| {
-        *login.borrow_mut() = show(scenario, is_kept);
-    });
+    let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        scenario::run_in(&scenario, |scenario| *login.borrow_mut() = show(scenario, is_kept));
+    }));
+    if told.is_err() {
+        // The reason was told where it was found; what would be kept is of no use.
+        stop(&folder);
+        std::process::exit(1);
+    }
     if is_kept {
         println!(
             "The machine stays up until `make demo-stop`; its console, logs and disks are in {}.",

@@ -54,7 +54,10 @@ impl Root {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new("chroot").arg(&self.0).arg("/bedplate").args(arguments).env_clear().output().unwrap()
+        let mut command = Command::new("chroot");
+        command.arg(&self.0).arg("/bedplate").args(arguments);
+        // PATH for chroot itself; nothing else of the caller's environment may help.
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap()
     }
 
     /// Fetches a file; returns what was written, or the agent's words.
@@ -78,8 +81,9 @@ impl Drop for Root {
 fn server(host: &str) -> (Server, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "authority of a test");
     let key = KeyPair::generate().unwrap();
+    // Each authority has a name of its own: one is found by its name before its signature is looked at.
+    authority.distinguished_name.push(DnType::CommonName, format!("authority {:02x?}", &key.public_key_raw()[1..9]));
     let pem = authority.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(authority, key);
     let key = KeyPair::generate().unwrap();
