@@ -89,6 +89,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn attempt(&mut self, document: &[u8]) -> Result<()> {
         execute::require_root()?;
+        let lock = execute::lock()?;
         let parsed = request::parse(document)?;
         let plan = self.plan(&parsed)?;
         self.plan = Some(plan.clone());
@@ -102,7 +103,7 @@ impl Session<'_> {
         // A new installation is a new instance: cloud-init runs its first boot again.
         let instance_id = format!("{}-{}", parsed.request.uid.as_deref().unwrap_or("node"), self.reporter.id());
         let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
-        let preparation = execute::prepare(&plan, &execute::lock_path(), self.http)?;
+        execute::prepare(&plan, self.http)?;
         let inputs =
             Inputs { http: self.http, config_drive: &config_drive, reporter: self.reporter, target: Path::new(TARGET) };
         let mut run = Run::new(inputs);
@@ -114,7 +115,7 @@ impl Session<'_> {
         let keeps_open = result.is_ok() && self.options.stage.is_some();
         let (done, closed) = run.close(keeps_open);
         self.done = done;
-        drop(preparation);
+        drop(lock);
         result.and(closed)
     }
 

@@ -1,7 +1,7 @@
 //! Every safety rule that is checked while a plan is carried out. What can fail without destroying is done here, first.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::unistd::Uid;
 
@@ -14,12 +14,6 @@ use crate::plan::{DiskIdentity, Plan, Step};
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
 use crate::units::Bytes;
-
-/// Proof that a plan may begin; gives the lock back when it is dropped.
-#[derive(Debug)]
-pub struct Preparation {
-    _lock: RunLock,
-}
 
 /// Refuses everyone but root.
 ///
@@ -34,12 +28,19 @@ pub fn require_root() -> Result<()> {
         .advise("run it as root, for example with sudo"))
 }
 
-/// Takes the lock and checks everything that can be checked without writing: tools, images, disks.
+/// Keeps other runs out until it is dropped. Taken before the machine is looked at, whose state a run changes.
+///
+/// # Errors
+/// `Refused` when another run holds it.
+pub fn lock() -> Result<RunLock> {
+    RunLock::take(Path::new("/run/bedplate.lock"))
+}
+
+/// Checks everything that can be checked without writing: tools, images, disks.
 ///
 /// # Errors
 /// `Refused`, `Tool`, `Image` or `Hardware`, with nothing written.
-pub fn prepare(plan: &Plan, lock: &Path, http: &http::Client) -> Result<Preparation> {
-    let lock = RunLock::take(lock)?;
+pub fn prepare(plan: &Plan, http: &http::Client) -> Result<()> {
     require_boot_support(plan)?;
     for tool in plan.steps.iter().map(tools).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<BTreeSet<_>>()
     {
@@ -54,7 +55,7 @@ pub fn prepare(plan: &Plan, lock: &Path, http: &http::Client) -> Result<Preparat
             _ => {}
         }
     }
-    Ok(Preparation { _lock: lock })
+    Ok(())
 }
 
 /// Refuses what could be laid out and not be started.
@@ -164,10 +165,4 @@ pub fn check_identity(planned: &DiskIdentity) -> Result<Disk> {
         return Err(Error::new(Kind::Refused, format!("disk {} is read-only", planned.device)));
     }
     Ok(found)
-}
-
-/// Where runs keep each other out.
-#[must_use]
-pub fn lock_path() -> PathBuf {
-    PathBuf::from("/run/bedplate.lock")
 }

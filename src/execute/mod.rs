@@ -24,7 +24,7 @@ use crate::sys::command::{Call, Tool};
 use crate::sys::mount::Mounts;
 use crate::sys::signal;
 
-pub use guard::{Preparation, lock_path, prepare, require_root};
+pub use guard::{lock, prepare, require_root};
 
 /// What steps need besides the plan.
 pub struct Inputs<'a> {
