@@ -28,7 +28,7 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test test-static e2e demo demo-stop bench clean
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root test test-static e2e demo demo-stop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -62,9 +62,12 @@ lint: ## formatting, clippy, shellcheck, documentation, dependencies
 	packaging/lint/dependencies.sh
 
 test-quick: ## tests that need neither root nor a virtual machine
-	$(CARGO) test --locked --features master
+	$(CARGO) test --locked --features master -- --skip needs_root
 
-test: setup lint test-quick vm-images test-static e2e ## everything that must pass (root)
+test-root: ## tests that need root and no virtual machine
+	$(CARGO) test --locked --features master -- needs_root
+
+test: setup lint test-quick test-root vm-images test-static e2e ## everything that must pass (root)
 
 test-static: ## the static agent in an empty root directory (root, after `make static`)
 	BEDPLATE_STATIC=$(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu/release/bedplate \

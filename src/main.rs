@@ -1,7 +1,7 @@
 //! The agent's entry: arguments, logging, dispatch, exit code.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,13 +52,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         "warn"
     });
     sys::signal::install()?;
-    let (mut settings, warnings) = Settings::load(Path::new("/"))?;
-    for warning in warnings {
-        log::warn!("{warning}");
-    }
-    if !cli.ca_file.is_empty() {
-        settings.ca_file = cli.ca_file;
-    }
+    let settings = settings(cli.ca_file)?;
     let client = || http::Client::new(&http_settings(&settings));
     match cli.command {
         Command::Validate(args) => commands::validate::run(&args)?,
@@ -82,6 +76,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 }
 
 fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> Result<ExitCode> {
+    // Before the request is read, which may be for root alone.
+    bedplate::execute::require_root()?;
     let (telling, events) = telling(args.telling, settings);
     let seed = args.seed.or_else(|| settings.seed.clone());
     let options = Options { plan_digest: args.plan_digest, seed, plan: args.plan, ..telling };
@@ -105,6 +101,7 @@ fn write_image(options: &commands::write_image::Options, http: &http::Client) ->
 }
 
 fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client) -> Result<ExitCode> {
+    bedplate::execute::require_root()?;
     let (telling, events) = telling(args.telling, settings);
     let options = Options { seed: args.seed.or_else(|| settings.seed.clone()), stage: Some(stage), ..telling };
     carry_out(&read(&args.file)?, &options, &events, Path::new(LOG_FILE), http)
@@ -114,6 +111,8 @@ fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client
 fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
     start_logging(if cli.debug { "debug" } else { "warn" });
     sys::signal::install()?;
+    bedplate::execute::require_root()?;
+    let settings = settings(Vec::new())?;
     if cli.data_driver != "nailgun" {
         return Err(Error::new(Kind::Usage, format!("--data-driver: expected nailgun, found {}", cli.data_driver)));
     }
@@ -125,8 +124,22 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
         UpstreamName::CopyImage => Some(Stage::CopyImage),
         UpstreamName::BootLoader => Some(Stage::BootLoader),
     };
-    let http = http::Client::new(&http::Settings::default())?;
-    carry_out(&document, &Options { stage, ..Options::default() }, &[], &cli.log_file, &http)
+    let http = http::Client::new(&http_settings(&settings))?;
+    let none = TellingArgs { report: None, events: Vec::new(), templates: None };
+    let (telling, events) = telling(none, &settings);
+    carry_out(&document, &Options { stage, ..telling }, &events, &cli.log_file, &http)
+}
+
+/// The configuration, with the caller's certificate authorities in place of the configured ones.
+fn settings(ca_files: Vec<PathBuf>) -> Result<Settings> {
+    let (mut settings, warnings) = Settings::load(Path::new("/"))?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    if !ca_files.is_empty() {
+        settings.ca_file = ca_files;
+    }
+    Ok(settings)
 }
 
 /// Where report and events go: the options, else the configuration.
@@ -148,7 +161,6 @@ fn carry_out(
     log_file: &Path,
     http: &http::Client,
 ) -> Result<ExitCode> {
-    bedplate::execute::require_root()?;
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(ConsoleSink::stderr()), Box::new(MarkerLogSink::file(log_file)?)];
     for destination in events {
         sinks.push(sink_for(destination, http)?);

@@ -1,7 +1,7 @@
 //! `plan FILE`: shows what would be done, and touches nothing.
 
 use std::fs;
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::side_car;
@@ -56,11 +56,21 @@ pub fn run(args: &Args, http: &Client) -> Result<()> {
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|cause| Error::bug(format!("writing the plan as JSON: {cause}")))?;
-        println!("{text}");
+        print(&format!("{text}\n"))
     } else {
-        print!("{}", plan.text(std::io::stdout().is_terminal()));
+        print(&plan.text(std::io::stdout().is_terminal()))
     }
-    Ok(())
+}
+
+/// Writes to standard output; whoever has read enough (`plan | head`) ends it without an error.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::caused(Kind::Usage, "writing to standard output", cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The plan for a parsed request, with what was odd about the document among its warnings.

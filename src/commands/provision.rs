@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,7 +17,6 @@ use crate::inventory;
 use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
-use crate::sys::mount::{Access, Mounts};
 use crate::sys::{files, memory};
 use crate::verify;
 
@@ -60,7 +59,15 @@ impl Default for Options {
 
 /// Carries out a request and returns what was done. It neither switches PXE off nor reboots.
 pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Client) -> Report {
-    let mut session = Session { begun: Instant::now(), reporter, http, options, plan: None, done: Done::default() };
+    let mut session = Session {
+        begun: Instant::now(),
+        reporter,
+        http,
+        options,
+        plan: None,
+        done: Done::default(),
+        late_warnings: Vec::new(),
+    };
     reporter.run_started(concat!("bedplate ", env!("CARGO_PKG_VERSION")));
     let result = session.attempt(document);
     if let Err(error) = &result {
@@ -84,6 +91,7 @@ struct Session<'a> {
     options: &'a Options,
     plan: Option<Plan>,
     done: Done,
+    late_warnings: Vec<String>,
 }
 
 impl Session<'_> {
@@ -116,18 +124,28 @@ impl Session<'_> {
         let (done, closed) = run.close(keeps_open);
         self.done = done;
         drop(lock);
-        result.and(closed)
+        if let (Ok(()), Err(error)) = (&result, closed) {
+            // The machine is as planned; what stays open ends with this system.
+            self.reporter.log(format!("warning: {error}"));
+            self.late_warnings.push(error.to_string());
+        }
+        result
     }
 
     fn plan(&self, parsed: &request::Parsed) -> Result<Plan> {
-        let plan = match &self.options.plan {
-            Some(path) => Plan::parse(&plan_command::read(path, Kind::Request)?)?,
-            None => {
-                let machine = inventory::collect(Path::new("/"));
-                let meta = side_car::fetch(&parsed.request, self.http)?;
-                plan_command::make(parsed, &machine, meta.as_ref(), self.options.seed.as_deref())?
-            }
+        let saved = match &self.options.plan {
+            Some(path) => Some(Plan::parse(&plan_command::read(path, Kind::Request)?)?),
+            None => None,
         };
+        let seed = saved.as_ref().map(|plan| plan.seed.as_str()).or(self.options.seed.as_deref());
+        let machine = inventory::collect(Path::new("/"));
+        let meta = side_car::fetch(&parsed.request, self.http)?;
+        let plan = plan_command::make(parsed, &machine, meta.as_ref(), seed)?;
+        // A saved plan is carried out when it is still the plan of this request on this machine: what it was checked
+        // against when it was made may have changed.
+        if let Some(saved) = saved {
+            plan.require_digest(&saved.digest)?;
+        }
         if let Some(digest) = &self.options.plan_digest {
             plan.require_digest(digest)?;
         }
@@ -161,7 +179,7 @@ impl Session<'_> {
             disks: plan.map(|plan| disk_states(plan, done, error.is_none())).unwrap_or_default(),
             steps: done.steps.clone(),
             images: done.images.clone(),
-            warnings: plan.map(|plan| plan.warnings.clone()).unwrap_or_default(),
+            warnings: plan.iter().flat_map(|plan| &plan.warnings).chain(&self.late_warnings).cloned().collect(),
             seconds: self.begun.elapsed().as_secs_f64(),
             peak_memory: memory::peak(),
         }
@@ -191,23 +209,13 @@ fn save(report: &Report, path: &Path) -> Result<()> {
 
 /// Leaves the report and the log with the installed system, for whoever asks later how it came to be.
 fn keep_with_system(plan: &Plan, report: &Report) -> Result<()> {
-    let root = plan.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some("/"));
-    let root = root.ok_or_else(|| Error::bug("a plan without a root file system"))?;
-    let target = Path::new(TARGET);
-    let mut mounts = Mounts::default();
-    mounts.mount(Path::new(&root.device), target, &root.kind, Access::ReadWrite)?;
-    let kept = leave(report, &target.join(KEPT));
-    let unmounted = mounts.unmount_all();
-    kept.and(unmounted)
-}
-
-fn leave(report: &Report, folder: &Path) -> Result<()> {
-    save(report, &folder.join("report.json"))?;
-    let log = Path::new(LOG_FILE);
-    if log.is_file() {
-        let kept = folder.join("provision.log");
-        let copied = fs::copy(log, &kept).and_then(|_| fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)));
-        copied.context(Kind::Medium, || format!("copying {} to the installed system", log.display()))?;
-    }
-    Ok(())
+    let report = serde_json::to_string_pretty(report).context(Kind::Bug, || "writing the report as JSON")?;
+    let log = match fs::read_to_string(LOG_FILE) {
+        Ok(log) => Some(log),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+        Err(cause) => return Err(Error::caused(Kind::Medium, format!("reading {LOG_FILE}"), cause)),
+    };
+    let files = [("report.json", Some(report)), ("provision.log", log)];
+    let files = files.into_iter().filter_map(|(name, text)| text.map(|text| (format!("{KEPT}/{name}"), text)));
+    execute::leave(plan, Path::new(TARGET), &files.collect::<Vec<_>>())
 }

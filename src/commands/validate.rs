@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::plan::read;
+use super::plan::{print, read};
 use crate::error::{Error, Kind, Result};
 use crate::request;
 
@@ -22,9 +22,8 @@ pub fn run(args: &Args) -> Result<()> {
     for warning in &checked.warnings {
         eprintln!("warning: {warning}");
     }
-    for violation in &checked.violations {
-        println!("{violation}");
-    }
+    let faults: String = checked.violations.iter().map(|violation| format!("{violation}\n")).collect();
+    print(&faults)?;
     match checked.violations.len() {
         0 => Ok(()),
         count => Err(Error::new(Kind::Request, format!("{}: {count} violations", args.file.display()))),

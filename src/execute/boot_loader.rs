@@ -37,7 +37,7 @@ pub fn configure(target: &Path, step: &Step) -> Result<()> {
         return Err(Error::bug("configuring GRUB without its step"));
     };
     let names = kernels(target)?;
-    let wanted = if kernel_regexp.is_some() { KernelNames::CENTOS_6 } else { KernelNames::ANY };
+    let wanted = KernelNames::of_upstream(kernel_regexp.as_deref());
     let kernel = boot::choose_kernel(&names, wanted).ok_or_else(|| {
         Error::new(Kind::Image, format!("no kernel in /boot of the installed system: found {}", names.join(", ")))
     })?;

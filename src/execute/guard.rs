@@ -46,9 +46,14 @@ pub fn prepare(plan: &Plan, http: &http::Client) -> Result<()> {
     {
         tool.find()?;
     }
+    // Waiting for device nodes, and the verification, are no steps.
+    for tool in [Tool::Udevadm, Tool::Sfdisk, Tool::Blkid] {
+        tool.find()?;
+    }
     for step in &plan.steps {
         match step {
-            Step::EraseDisk { disk, .. } => check_disk(disk)?,
+            Step::EraseDisk { disk, .. } | Step::WithdrawBootCode { disk } => check_disk(disk)?,
+            Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
             Step::WriteImage { source, container, container_size, .. } => {
                 probe_image(source, container, *container_size, http)?;
             }
@@ -99,6 +104,7 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
         },
         Step::InstallBootCode { .. } => vec![Tool::Chroot],
         Step::EraseDisk { .. }
+        | Step::WithdrawBootCode { .. }
         | Step::WriteTable { .. }
         | Step::WriteConfigDrive { .. }
         | Step::MountTarget { .. }

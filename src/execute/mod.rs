@@ -25,6 +25,7 @@ use crate::sys::mount::Mounts;
 use crate::sys::signal;
 
 pub use guard::{lock, prepare, require_root};
+pub use target::leave;
 
 /// What steps need besides the plan.
 pub struct Inputs<'a> {
@@ -108,6 +109,13 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Err(error) => {
+                // A terminal's Ctrl-C ends the tool, too: the signal is the cause, not the tool.
+                let error = match signal::check() {
+                    Err(signal) if signal.kind() != error.kind() => {
+                        Error::caused(signal.kind(), signal.to_string(), error)
+                    }
+                    _ => error,
+                };
                 // Told before any cleaning up: whatever else goes wrong then, the cause is on record.
                 self.inputs.reporter.step_failed(id, &error);
                 self.done.failed_step = Some(id.to_owned());
@@ -141,25 +149,26 @@ impl<'a> Run<'a> {
             Step::DeactivateVolumeGroup { name, uuid } => storage::deactivate_group(name, uuid)?,
             Step::StopArray { device, .. } => storage::stop_array(device)?,
             Step::EraseDisk { disk, partitions } => partition::erase(disk, partitions)?,
+            Step::WithdrawBootCode { disk } => boot_loader::withdraw(disk)?,
             Step::WriteTable { disk, guid, partitions } => partition::write_table(disk, guid, partitions)?,
             Step::ActivateVolumeGroup { name } => {
-                self.opened.push(Opened::VolumeGroup(name.clone()));
                 storage::activate_group(name)?;
+                self.opened.push(Opened::VolumeGroup(name.clone()));
             }
             Step::AssembleArray { device, members } => {
-                self.opened.push(Opened::Array(device.clone()));
                 storage::assemble_array(device, members)?;
+                self.opened.push(Opened::Array(device.clone()));
             }
             Step::CreateArray { device, level, metadata, uuid, members } => {
-                self.opened.push(Opened::Array(device.clone()));
                 storage::create_array(device, level, metadata, uuid, members)?;
+                self.opened.push(Opened::Array(device.clone()));
             }
             Step::CreatePhysicalVolume { device, metadata_size, metadata_copies } => {
                 storage::create_physical_volume(device, *metadata_size, *metadata_copies)?;
             }
             Step::CreateVolumeGroup { name, physical_volumes } => {
-                self.opened.push(Opened::VolumeGroup(name.clone()));
                 storage::create_group(name, physical_volumes)?;
+                self.opened.push(Opened::VolumeGroup(name.clone()));
             }
             Step::CreateLogicalVolume { group, name, size, device } => {
                 storage::create_volume(group, name, *size, device)?;

@@ -31,6 +31,11 @@ impl Claimed {
     fn open(disk: &DiskIdentity) -> Result<Self> {
         guard::check_disk(disk)?;
         let file = block::open_exclusive(Path::new(&disk.device))?;
+        // Ties what was opened to what was checked.
+        let found = block::Geometry::of_device(&file)?;
+        if (found.size, found.sector_size) != (disk.size, disk.sector_size) {
+            return Err(Error::new(Kind::Refused, format!("disk {} changed while it was opened", disk.device)));
+        }
         // udev does not look at a disk while its node is locked (systemd: Locking Block Device Access).
         let file = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, cause)| Error::caused(Kind::Refused, format!("locking {}", disk.device), cause))?;
@@ -44,6 +49,8 @@ impl Claimed {
 
 /// Erases what identifies the content of a disk and of its partitions.
 pub fn erase(disk: &DiskIdentity, partitions: &[String]) -> Result<()> {
+    // First: the partitions are opened by names that may be another disk's by now.
+    guard::check_disk(disk)?;
     for partition in partitions {
         let mut file = block::open_exclusive(Path::new(partition))?;
         let size = block::Geometry::of_device(&file)?.size;
@@ -101,8 +108,8 @@ fn parse_guid(text: &str) -> Result<Uuid> {
 /// Zeroes the first and the last MiB of a range.
 fn clear_ends<D: Write + Seek>(medium: &mut D, start: Bytes, size: Bytes) -> Result<()> {
     let length = size.get().min(CLEARED);
-    let last = start.get() + size.get() - length;
-    for offset in [start.get(), last] {
+    let end = start.checked_add(size).ok_or_else(|| Error::bug("a range that ends beyond 2^64"))?;
+    for offset in [start.get(), end.get() - length] {
         zero(medium, offset, length)?;
     }
     Ok(())

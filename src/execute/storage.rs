@@ -49,7 +49,7 @@ pub fn create_array(device: &str, level: &str, metadata: &str, uuid: &str, membe
 pub fn create_physical_volume(device: &str, metadata_size: Mib, copies: u32) -> Result<()> {
     let metadata_size = format!("{}m", metadata_size.get());
     let copies = copies.to_string();
-    let options = ["pvcreate", "-ff", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size, device];
+    let options = ["pvcreate", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size, device];
     Call::new(Tool::Lvm, options).run()?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::boot;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::plan::TargetMount;
+use crate::plan::{Plan, Step, TargetMount};
 use crate::request::NicName;
 use crate::sys::mount::{Access, Mounts};
 
@@ -48,6 +48,24 @@ pub fn write_files(target: &Path, fstab: &[String], arrays: &[String], nic_names
         write(target, boot::NIC_GENERATOR_FILE, boot::nic_generator_off(), 0o644)?;
     }
     Ok(())
+}
+
+/// Writes files for root alone into the installed system of a plan, all of its file systems mounted.
+///
+/// # Errors
+/// `Medium` when it cannot be mounted or written, `Image` when a link leads elsewhere.
+pub fn leave(plan: &Plan, target: &Path, files: &[(String, String)]) -> Result<()> {
+    let file_systems = plan.steps.iter().find_map(|step| match step {
+        Step::MountTarget { mounts } => Some(mounts),
+        _ => None,
+    });
+    let mut mounts = Mounts::default();
+    let written = file_systems.into_iter().flatten().try_for_each(|it| {
+        mounts.mount(Path::new(&it.device), &inside(target, &it.path)?, &it.kind, Access::ReadWrite)
+    });
+    let written = written.and_then(|()| files.iter().try_for_each(|(name, text)| write(target, name, text, 0o600)));
+    let unmounted = mounts.unmount_all();
+    written.and(unmounted)
 }
 
 /// The path of a file of the installed system.

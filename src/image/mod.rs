@@ -1,6 +1,6 @@
 //! Streams: an image goes from where it lies to the medium, and is proved there.
 //!
-//! [`write`] fetches, unpacks, hashes and writes at the same time (`pipeline`), flushes, and reads the medium back. Digests
+//! [`write()`] fetches, unpacks, hashes and writes at the same time (`pipeline`), flushes, and reads the medium back. Digests
 //! and sizes that the request gives are compared before the read-back; a difference is an error, never a warning.
 //! [`probe`] asks beforehand whether an image is there and is what the request says, so that nothing is destroyed for one
 //! that is not.
@@ -234,7 +234,7 @@ fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
 /// Writes bytes that are in memory to the start of a block device, flushes, reads them back and compares each one.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_bytes(bytes: &[u8], target: &Path, kind: TargetKind) -> Result<()> {
     let doing = |error: Error| error.within(format!("writing {} bytes to {}", bytes.len(), target.display()));
     let mut open = Target::open(target, kind).map_err(doing)?;

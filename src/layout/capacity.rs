@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::layout::model::Layout;
+use crate::request::shown_uri;
 use crate::units::{Bytes, Mib};
 
 /// LVM's default extent size.
@@ -66,7 +67,7 @@ pub fn check_images(layout: &Layout) -> Result<()> {
                 Kind::Image,
                 format!(
                     "image {} is larger than its target {}: {} unpacked, {} there",
-                    image.uri,
+                    shown_uri(&image.uri),
                     image.target,
                     size.exact(),
                     target.exact()

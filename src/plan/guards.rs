@@ -7,6 +7,11 @@ use crate::inventory::{Disk, Inventory, Use, VolumeGroup};
 use crate::layout::Layout;
 use crate::plan::Step;
 
+/// The inventory's word for what lvm2 tells.
+const LVM_SOURCE: &str = "lvm";
+/// libblkid's word for a physical volume.
+const LVM_MEMBER: &str = "LVM2_member";
+
 /// Refuses disks that are mounted, swapped on, or held by something that the plan would not close.
 pub fn refuse_disks_in_use(disks: &[&Disk], inventory: &Inventory) -> Result<()> {
     for disk in disks {
@@ -60,9 +65,11 @@ pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inven
         .filter(|disk| kept.contains(&disk.device))
         .flat_map(|disk| disk.partitions.iter().map(|it| it.device.as_str()))
         .collect();
+    refuse_unknown_groups(disks, kept, inventory)?;
     let mut steps = Vec::new();
     // Arrays that will be closed carry physical volumes, too.
     let mut closed: BTreeSet<&str> = prepared.clone();
+    let mut arrays = Vec::new();
     let mut array_steps = Vec::new();
     for array in &inventory.arrays {
         let ours = array.members.iter().filter(|member| prepared.contains(member.as_str())).count();
@@ -87,11 +94,14 @@ pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inven
             ));
         }
         closed.insert(&array.device);
+        arrays.push(format!("{}p", array.device));
         array_steps.push(Step::StopArray { device: array.device.clone(), members: array.members.clone() });
     }
     for group in &inventory.volume_groups {
         let places: Vec<String> = group.physical_volumes.iter().map(|pv| pv.device.clone()).collect();
-        let ours = places.iter().filter(|place| closed.contains(place.as_str())).count();
+        // A partition of a closed array is closed with it.
+        let on_array = |place: &&String| arrays.iter().any(|array| place.starts_with(array.as_str()));
+        let ours = places.iter().filter(|place| closed.contains(place.as_str()) || on_array(place)).count();
         let free = format!("vgremove {}, or vgrename {} NEWNAME", group.name, group.uuid);
         if ours == 0 {
             let is_planned = layout.vgs.iter().any(|vg| vg.name == group.name);
@@ -108,6 +118,25 @@ pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inven
     // Groups first: they may lie on the arrays.
     steps.append(&mut array_steps);
     Ok(steps)
+}
+
+/// Where LVM could not be asked, nobody knows whether a group reaches beyond the prepared disks.
+fn refuse_unknown_groups(disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory) -> Result<()> {
+    let Some(warning) = inventory.warnings.iter().find(|warning| warning.source == LVM_SOURCE) else { return Ok(()) };
+    let is_member = |disk: &&&Disk| {
+        !kept.contains(&disk.device) && disk.signatures.iter().any(|signature| signature.kind == LVM_MEMBER)
+    };
+    match disks.iter().find(is_member) {
+        None => Ok(()),
+        Some(disk) => Err(Error::new(
+            Kind::Refused,
+            format!(
+                "disk {} holds an LVM physical volume, and the volume groups could not be read: {}",
+                disk.device, warning.reason
+            ),
+        )
+        .advise("make `vgs` work, or erase the disk by hand if what is on it is not needed")),
+    }
 }
 
 fn foreign(what: &str, name: &str, places: &[String], free: &str) -> Error {

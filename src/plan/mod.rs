@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{FirmwareMode, Inventory};
 use crate::layout::{self, Layout, Resolved};
-use crate::request::{Request, SideCar};
+use crate::request::{Request, SideCar, shown_uri};
 
 pub use identity::Identities;
 pub use losses::Loss;
@@ -58,8 +58,9 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         warnings.push("the images have no metadata beside them: their size and digest are not checked".to_owned());
     } else {
         let unproved = layout.images.iter().filter(|image| image.md5.is_none());
-        warnings
-            .extend(unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", image.uri)));
+        warnings.extend(
+            unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", shown_uri(&image.uri))),
+        );
     }
     let kept = steps::kept_disks(&layout);
     guards::refuse_disks_in_use(&disks, inventory)?;

@@ -56,6 +56,7 @@ fn stage_of(step: &Step) -> Stage {
         Step::DeactivateVolumeGroup { .. }
         | Step::StopArray { .. }
         | Step::EraseDisk { .. }
+        | Step::WithdrawBootCode { .. }
         | Step::WriteTable { .. }
         | Step::ActivateVolumeGroup { .. }
         | Step::AssembleArray { .. }

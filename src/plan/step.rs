@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::NicName;
+use crate::request::{NicName, shown_uri};
 use crate::units::{Bytes, Mib, SectorSize};
 
 /// By what a disk is recognised again when the plan is carried out.
@@ -65,6 +65,8 @@ pub enum Step {
     StopArray { device: String, members: Vec<String> },
     /// Erases the signatures of everything on a disk and its partitions.
     EraseDisk { disk: DiskIdentity, partitions: Vec<String> },
+    /// Takes the boot code off a disk that is kept: until the end it must not start what is half written.
+    WithdrawBootCode { disk: DiskIdentity },
     /// Writes a partition table, clears the ends of each partition, and waits for the device nodes.
     WriteTable { disk: DiskIdentity, guid: String, partitions: Vec<TablePartition> },
     /// Starts a volume group that is kept.
@@ -135,6 +137,7 @@ impl Step {
             Self::DeactivateVolumeGroup { name, .. } => format!("deactivate-vg {name}"),
             Self::StopArray { device, .. } => format!("stop-array {device}"),
             Self::EraseDisk { disk, .. } => format!("erase {}", disk.device),
+            Self::WithdrawBootCode { disk } => format!("withdraw-boot-code {}", disk.device),
             Self::WriteTable { disk, .. } => format!("partition {}", disk.device),
             Self::ActivateVolumeGroup { name } => format!("activate-vg {name}"),
             Self::AssembleArray { device, .. } => format!("assemble-array {device}"),
@@ -161,6 +164,7 @@ impl fmt::Display for Step {
             Self::DeactivateVolumeGroup { name, .. } => write!(f, "deactivate volume group {name}"),
             Self::StopArray { device, members } => write!(f, "stop array {device} of {}", members.join(", ")),
             Self::EraseDisk { disk, .. } => write!(f, "erase all signatures on {}", disk.device),
+            Self::WithdrawBootCode { disk } => write!(f, "take the boot code off {}", disk.device),
             Self::WriteTable { disk, partitions, .. } => {
                 write!(f, "write a GPT with {} partitions to {}", partitions.len(), disk.device)
             }
@@ -179,7 +183,7 @@ impl fmt::Display for Step {
                 label.as_ref().map_or(Ok(()), |label| write!(f, " with label {label}"))
             }
             Self::WriteImage { source, target, size, .. } => {
-                write!(f, "write image {source} to {target}")?;
+                write!(f, "write image {} to {target}", shown_uri(source))?;
                 size.map_or(Ok(()), |size| write!(f, " ({size})"))
             }
             Self::WriteConfigDrive { device, .. } => write!(f, "write the config drive to {device}"),

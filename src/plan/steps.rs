@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Disk;
-use crate::layout::{FileSystem, LaidDisk, LaidPartition, Layout, device_size};
+use crate::layout::{FileSystem, Image, LaidDisk, LaidPartition, Layout, device_size};
 use crate::plan::{BootStorage, DiskIdentity, Expectation, Identities, Step, TablePartition, TargetMount};
-use crate::request::{NicName, SideCar};
+use crate::request::{NicName, SideCar, shown_uri};
 use crate::units::{Bytes, Mib};
 
 /// Label of the config drive; cloud-init looks for it.
 const CONFIG_DRIVE_LABEL: &str = "cidata";
+/// File systems that an image may bring.
+const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
 /// File systems that this program makes.
 const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
 
@@ -71,6 +73,8 @@ impl Order<'_> {
         let prepared = || pairs.iter().filter(|(laid, _)| !self.kept.contains(&laid.device));
         let mut tables = Vec::new();
         let mut steps = Vec::new();
+        let kept = pairs.iter().filter(|(laid, _)| self.kept.contains(&laid.device));
+        steps.extend(kept.map(|(_, disk)| Step::WithdrawBootCode { disk: identify(disk) }));
         for (_, disk) in prepared() {
             let partitions = disk.partitions.iter().map(|it| it.device.clone()).collect();
             steps.push(Step::EraseDisk { disk: identify(disk), partitions });
@@ -202,6 +206,7 @@ impl Order<'_> {
         for image in &self.layout.images {
             let target = self.layout.filesystems.iter().find(|it| it.device == image.target);
             let target = target.ok_or_else(|| Error::bug(format!("image {} has no file system", image.uri)))?;
+            check_format(image, target)?;
             let meta = side_car.and_then(|side_car| side_car.image(&image.uri));
             let digest = |algorithm: &str, hex: Option<&String>| hex.map(|hex| format!("{algorithm}:{hex}"));
             let sha256 = meta.and_then(|meta| digest("sha256", meta.raw_sha256.as_ref()));
@@ -318,6 +323,32 @@ fn mount_options(mount: &str, kind: &str) -> &'static str {
         (_, "vfat") => "umask=0077",
         _ => "defaults",
     }
+}
+
+/// An image must bring the file system that will be mounted, and one whose UUID can be changed.
+fn check_format(image: &Image, target: &FileSystem) -> Result<()> {
+    if !ADOPTED.contains(&image.format.as_str()) {
+        return Err(Error::new(
+            Kind::Request,
+            format!(
+                "$.ks_meta.image_data: image {} holds {}, which cannot be given a UUID of its own: expected one of {}",
+                shown_uri(&image.uri),
+                image.format,
+                ADOPTED.join(", ")
+            ),
+        ));
+    }
+    if image.format != target.kind {
+        let place = target.mount.as_deref().unwrap_or(&target.device);
+        return Err(Error::new(
+            Kind::Request,
+            format!(
+                "$.ks_meta.image_data: the image for {place} holds {}, the volume asks for {}",
+                image.format, target.kind
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// How blkid and udev write a FAT volume id.

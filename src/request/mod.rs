@@ -16,6 +16,7 @@ pub use model::{
     Account, AdminInterface, Container, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName, PhoneHome, Puppet,
     Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
+pub use names::shown_uri;
 pub use reader::Violation;
 
 /// A request and what was odd about its document.

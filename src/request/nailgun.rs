@@ -311,7 +311,7 @@ fn account(field: &Field<'_>) -> Option<Account> {
     let name = object
         .required("name")
         .and_then(|field| field.parsed("a login name", |text| names::is_login_name(text).then(|| text.to_owned())));
-    let secret = |key: &str| object.optional(key).and_then(|field| field.string()).map(Secret::new);
+    let secret = |key: &str| object.optional(key).and_then(|field| field.secret()).map(Secret::new);
     let (password, hashed_password) = (secret("password"), secret("hashed_password"));
     let path = |key: &str| {
         object.optional(key).and_then(|field| {
@@ -342,8 +342,9 @@ fn puppet(meta: &Object<'_>) -> Puppet {
 /// Absent keys mean that mcollective is not set up; 7.0 and older send no identity, which is then the node's id.
 fn mcollective(meta: &Object<'_>, uid: Option<&str>) -> Option<Mcollective> {
     let text = |key: &str| meta.optional(key).and_then(|field| field.string());
-    let (pskey, vhost, host) = (text("mco_pskey"), text("mco_vhost"), text("mco_host"));
-    let (user, password) = (text("mco_user"), text("mco_password"));
+    let secret = |key: &str| meta.optional(key).and_then(|field| field.secret());
+    let (pskey, vhost, host) = (secret("mco_pskey"), text("mco_vhost"), text("mco_host"));
+    let (user, password) = (text("mco_user"), secret("mco_password"));
     let connector = meta.optional("mco_connector").and_then(|field| {
         field.parsed("one of \"rabbitmq\" and \"stomp\"", |text| {
             matches!(text, "rabbitmq" | "stomp").then(|| text.to_owned())
@@ -378,11 +379,14 @@ fn templates(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
 }
 
 fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {
-    let url = field.object()?.required("url")?.parsed("an http:// or https:// URL", |text| {
-        let has_scheme = text.starts_with("http://") || text.starts_with("https://");
-        (has_scheme && text.chars().all(|c| c.is_ascii_graphic())).then(|| text.to_owned())
-    })?;
-    Some(PhoneHome { url: Secret::new(url) })
+    let field = field.object()?.required("url")?;
+    let url = field.secret()?;
+    let has_scheme = url.starts_with("http://") || url.starts_with("https://");
+    if has_scheme && url.chars().all(|c| c.is_ascii_graphic()) {
+        return Some(PhoneHome { url: Secret::new(url) });
+    }
+    field.fault("expected an http:// or https:// URL");
+    None
 }
 
 fn network(field: &Field<'_>) -> Option<Value> {

@@ -55,6 +55,19 @@ pub fn guid(text: &str) -> Option<String> {
     uuid::Uuid::try_parse(text).ok().map(|guid| guid.hyphenated().to_string())
 }
 
+/// A URI for people: without user name, password and query, which may be secrets.
+pub fn shown_uri(uri: &str) -> String {
+    let uri = uri.split(['?', '#']).next().unwrap_or_default();
+    match uri.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => uri.to_owned(),
+    }
+}
+
 /// The text without the literal double quotes that Cobbler's habits put around it.
 pub fn unquoted(text: &str) -> &str {
     text.trim().trim_matches('"').trim()
@@ -76,6 +89,12 @@ mod tests {
     fn names_that_a_tool_would_take_for_an_option_are_refused() {
         assert!(!is_lvm_name("-f") && !is_host_name("-h") && !is_login_name("-r"));
         assert!(is_lvm_name("os") && is_host_name("node-1.example.test") && is_login_name("fueladmin"));
+    }
+
+    #[test]
+    fn shown_uris_have_no_credentials() {
+        assert_eq!(shown_uri("http://user:pass@m:8080/t/a.img.gz?token=x"), "http://m:8080/t/a.img.gz");
+        assert_eq!(shown_uri("file:///srv/a.img"), "file:///srv/a.img");
     }
 
     #[test]

@@ -121,6 +121,17 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The string, or a fault that does not repeat what was found: it may be the secret all the same.
+    pub fn secret(&self) -> Option<String> {
+        match self.value {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.fault("expected a string");
+                None
+            }
+        }
+    }
+
     /// A string that is not empty, or a fault.
     pub fn word(&self) -> Option<String> {
         let text = self.string()?;

@@ -28,11 +28,14 @@ impl Mounts {
     /// # Errors
     /// `Medium` when the kernel refuses.
     pub fn mount(&mut self, device: &Path, at: &Path, kind: &str, access: Access) -> Result<()> {
-        let flags = match access {
-            Access::ReadWrite => MsFlags::empty(),
-            Access::ReadOnly => MsFlags::MS_RDONLY,
+        let (flags, data) = match (access, kind) {
+            (Access::ReadWrite, _) => (MsFlags::empty(), None),
+            // Even a read-only mount replays the journal, unless it is told not to (ext4(5), xfs(5)).
+            (Access::ReadOnly, "ext3" | "ext4") => (MsFlags::MS_RDONLY, Some("noload")),
+            (Access::ReadOnly, "xfs") => (MsFlags::MS_RDONLY, Some("norecovery")),
+            (Access::ReadOnly, _) => (MsFlags::MS_RDONLY, None),
         };
-        self.add(Some(device), at, Some(kind), flags)
+        self.add(Some(device), at, Some(kind), flags, data)
     }
 
     /// Makes a folder of this system visible at another place.
@@ -40,7 +43,7 @@ impl Mounts {
     /// # Errors
     /// `Medium` when the kernel refuses.
     pub fn bind(&mut self, what: &Path, at: &Path) -> Result<()> {
-        self.add(Some(what), at, None, MsFlags::MS_BIND)
+        self.add(Some(what), at, None, MsFlags::MS_BIND, None)
     }
 
     /// Mounts a file system that has no device (`proc`, `sysfs`, `tmpfs`).
@@ -48,24 +51,25 @@ impl Mounts {
     /// # Errors
     /// `Medium` when the kernel refuses.
     pub fn mount_virtual(&mut self, kind: &str, at: &Path) -> Result<()> {
-        self.add(Some(Path::new(kind)), at, Some(kind), MsFlags::empty())
+        self.add(Some(Path::new(kind)), at, Some(kind), MsFlags::empty(), None)
     }
 
-    fn add(&mut self, source: Option<&Path>, at: &Path, kind: Option<&str>, flags: MsFlags) -> Result<()> {
+    fn add(
+        &mut self,
+        source: Option<&Path>,
+        at: &Path,
+        kind: Option<&str>,
+        flags: MsFlags,
+        data: Option<&str>,
+    ) -> Result<()> {
         let what = || {
             let source = source.map_or_else(String::new, |source| source.display().to_string());
             format!("mounting {source} on {}", at.display())
         };
         fs::create_dir_all(at).context(Kind::Medium, what)?;
-        mount(source, at, kind, flags, None::<&str>).context(Kind::Medium, what)?;
+        mount(source, at, kind, flags, data).context(Kind::Medium, what)?;
         self.paths.push(at.to_owned());
         Ok(())
-    }
-
-    /// Whether anything is mounted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
     }
 
     /// Unmounts everything, the last first. All are tried; never lazily, which would hide what is still busy.

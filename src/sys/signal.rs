@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a run between two steps or chunks, so that it can clean up.
+//! SIGINT, SIGTERM and SIGHUP (a lost ssh session) end a run between two steps or chunks, so that it can clean up.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ pub fn cancel_flag() -> Arc<AtomicBool> {
     Arc::clone(FLAG.get_or_init(|| Arc::new(AtomicBool::new(false))))
 }
 
-/// Starts to listen for SIGINT and SIGTERM.
+/// Starts to listen for SIGINT, SIGTERM and SIGHUP.
 ///
 /// # Errors
 /// `Bug` when the kernel refuses a handler.
@@ -23,7 +23,7 @@ pub fn install() -> Result<()> {
     // The handler may only touch what exists already.
     cancel_flag();
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: `note` only stores to atomics, which is async-signal-safe (signal-safety(7)).
         #[allow(unsafe_code, reason = "sigaction installs a handler that runs at any point")]
         unsafe { sigaction(signal, &action) }.context(Kind::Bug, || format!("listening for {signal}"))?;
@@ -52,9 +52,9 @@ pub fn check() -> Result<()> {
 /// The error for the signal that was received.
 #[must_use]
 pub fn received() -> Error {
-    if RECEIVED.load(Ordering::SeqCst) == Signal::SIGINT as i32 {
-        Error::new(Kind::Interrupted, "interrupted by SIGINT")
-    } else {
-        Error::new(Kind::Terminated, "ended by SIGTERM")
+    match RECEIVED.load(Ordering::SeqCst) {
+        signal if signal == Signal::SIGINT as i32 => Error::new(Kind::Interrupted, "interrupted by SIGINT"),
+        signal if signal == Signal::SIGHUP as i32 => Error::new(Kind::Terminated, "ended by SIGHUP"),
+        _ => Error::new(Kind::Terminated, "ended by SIGTERM"),
     }
 }
