@@ -33,10 +33,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("bedplate: {error}");
-            if let Some(advice) = error.advice() {
-                eprintln!("bedplate: what to do: {advice}");
-            }
+            tell(&error.to_string(), error.advice());
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -168,7 +165,7 @@ fn carry_out(
     let reporter = Reporter::new(sys::clock::run_id(), sinks);
     let report = commands::provision::run(document, options, &reporter, http);
     if let Err(error) = reporter.flush(EVENTS_WITHIN) {
-        eprintln!("bedplate: warning: {error}");
+        tell(&format!("warning: {error}"), None);
     }
     Ok(exit_code(report))
 }
@@ -176,11 +173,15 @@ fn carry_out(
 /// The exit code of a run, after its error was shown.
 fn exit_code(report: Report) -> ExitCode {
     let Some(error) = report.error else { return ExitCode::SUCCESS };
-    eprintln!("bedplate: {}", error.message);
-    if let Some(advice) = error.what_to_do {
-        eprintln!("bedplate: what to do: {advice}");
-    }
+    tell(&error.message, error.what_to_do.as_deref());
     ExitCode::from(error.code)
+}
+
+/// Says what went wrong. A terminal that is gone, or a full disk behind it, must not change the exit code.
+fn tell(message: &str, advice: Option<&str>) {
+    let mut err = std::io::stderr().lock();
+    let advice = advice.map(|advice| format!("bedplate: what to do: {advice}\n")).unwrap_or_default();
+    let _unheard = write!(err, "bedplate: {message}\n{advice}");
 }
 
 /// Logs to standard error from this level on; RUST_LOG says otherwise.

@@ -68,12 +68,24 @@ pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Clien
         done: Done::default(),
         late_warnings: Vec::new(),
     };
-    reporter.run_started(concat!("bedplate ", env!("CARGO_PKG_VERSION")));
-    let result = session.attempt(document);
-    if let Err(error) = &result {
+    // A run that may not begin leaves no trace in the files of the one that goes on.
+    let lock = execute::require_root().and_then(|()| execute::lock());
+    let has_begun = lock.is_ok();
+    if has_begun {
+        reporter.run_started(concat!("bedplate ", env!("CARGO_PKG_VERSION")));
+    }
+    let result = lock.and_then(|lock| {
+        let result = session.attempt(document);
+        drop(lock);
+        result
+    });
+    if let (true, Err(error)) = (has_begun, &result) {
         reporter.log(format!("error: {error}"));
     }
     let mut report = session.report(&session.done, result.as_ref().err());
+    if !has_begun {
+        return report;
+    }
     if let Err(error) = save(&report, &options.report) {
         warn!("{error}");
         report.warnings.push(error.to_string());
@@ -96,8 +108,6 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn attempt(&mut self, document: &[u8]) -> Result<()> {
-        execute::require_root()?;
-        let lock = execute::lock()?;
         let parsed = request::parse(document)?;
         let plan = self.plan(&parsed)?;
         self.plan = Some(plan.clone());
@@ -123,7 +133,6 @@ impl Session<'_> {
         let keeps_open = result.is_ok() && self.options.stage.is_some();
         let (done, closed) = run.close(keeps_open);
         self.done = done;
-        drop(lock);
         if let (Ok(()), Err(error)) = (&result, closed) {
             // The machine is as planned; what stays open ends with this system.
             self.reporter.log(format!("warning: {error}"));

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use log::warn;
+
 use super::plan::{print, read};
 use crate::error::{Error, Kind, Result};
 use crate::request;
@@ -20,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let checked = request::check(&read(&args.file, Kind::Request)?)?;
     for warning in &checked.warnings {
-        eprintln!("warning: {warning}");
+        warn!("{warning}");
     }
     let faults: String = checked.violations.iter().map(|violation| format!("{violation}\n")).collect();
     print(&faults)?;

@@ -52,10 +52,26 @@ fn all_on(disk: &Disk, inventory: &Inventory) -> Vec<String> {
     whats
 }
 
+/// On a kept disk: what is made anew beside what stays. A volume counts for the disk of its group's first member.
 fn remade(disk: &Disk, layout: &Layout) -> Vec<String> {
-    let on_disk = |device: &str| disk.partitions.iter().any(|it| it.device == device);
-    let file_systems = layout.filesystems.iter().filter(|it| !it.keep_data && on_disk(&it.device));
-    file_systems.map(|it| format!("{}: what is there now, for a new {}", it.device, it.kind)).collect()
+    let laid = layout.disks.iter().find(|laid| laid.device == disk.device);
+    let is_here = |device: &str| laid.is_some_and(|laid| laid.partitions.iter().any(|it| it.device == device));
+    let base = |device: &str| -> Option<String> {
+        let volume = layout.lvs.iter().find(|it| it.device == device);
+        let group = volume.and_then(|volume| layout.vgs.iter().find(|it| it.name == volume.vg));
+        let array = layout.mds.iter().find(|it| it.name == device);
+        let first = group.and_then(|it| it.pvs.first()).or_else(|| array.and_then(|it| it.devices.first()));
+        first.cloned()
+    };
+    let renewed = layout.filesystems.iter().filter(|it| !it.keep_data);
+    let renewed = renewed.filter(|it| is_here(&it.device) || base(&it.device).is_some_and(|device| is_here(&device)));
+    let mut whats: Vec<_> =
+        renewed.map(|it| format!("{}: what is there now, for a new {}", it.device, it.kind)).collect();
+    whats.extend(
+        layout.configdrive_device.iter().filter(|it| is_here(it)).map(|it| format!("{it}: the config drive there")),
+    );
+    whats.push("boot code".to_owned());
+    whats
 }
 
 fn describe(signature: &Signature) -> String {

@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+/// Parts of the document in which a value of the wrong type may be a secret all the same: it is not repeated.
+const SECRET_PLACES: [&str; 3] = [".user_accounts", ".mco_", ".bedplate"];
+
 /// A fault of the document: where, and what was expected and found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -70,7 +73,9 @@ impl<'a> Field<'a> {
 
     /// Records that something else was expected here.
     pub fn expected(&self, what: &str) {
-        self.fault(format!("expected {what}, found {}", describe(self.value)));
+        let is_secret = SECRET_PLACES.iter().any(|place| self.path.contains(place));
+        let found = if is_secret { kind(self.value).to_owned() } else { describe(self.value) };
+        self.fault(format!("expected {what}, found {found}"));
     }
 
     /// The object, or a fault.
@@ -243,6 +248,18 @@ impl Drop for Object<'_> {
     }
 }
 
+/// What kind of value it is.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "another string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// A value in a few words. Strings are shown only when short: a long one may be a key or a password in the wrong place.
 fn describe(value: &Value) -> String {
     const SHOWN: usize = 40;
@@ -285,6 +302,18 @@ mod tests {
             ]
         );
         assert_eq!(found.warnings, ["$.odd: unknown key, ignored"]);
+    }
+
+    #[test]
+    fn secrets_are_not_repeated_in_messages() {
+        let document = serde_json::json!({"user_accounts": "root:hunter2"});
+        let findings = RefCell::new(Findings::default());
+        {
+            let root = Field::root(&document, &findings).object().unwrap();
+            assert!(root.required("user_accounts").unwrap().list().is_none());
+        }
+        let violations = findings.into_inner().violations;
+        assert_eq!(violations[0].to_string(), "$.user_accounts: expected a list, found another string");
     }
 
     #[test]

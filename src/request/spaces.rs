@@ -263,15 +263,17 @@ fn find_contradictions(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec])
 /// How many file systems go to each mount point. Members of one array are one; of several `/boot` only one is made.
 fn mounts<'a>(disks: &'a [DiskSpec], groups: &'a [VgSpec]) -> BTreeMap<&'a str, usize> {
     let mut mounts = BTreeMap::new();
-    let mut arrays = BTreeMap::new();
+    let mut shared = BTreeMap::new();
     let on_disks = disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| volume.size > Mib::default());
     for volume in on_disks {
         match &volume.kind {
             VolumeKind::Partition { mount: Mount::Path(path), .. } if path != "/boot" => {
                 *mounts.entry(path.as_str()).or_insert(0) += 1;
             }
-            VolumeKind::Raid { mount: Mount::Path(path), .. } if path != "/boot" => {
-                arrays.insert(path.as_str(), ());
+            // Of several /boot on disks one is made; members of one array are one.
+            VolumeKind::Raid { mount: Mount::Path(path), .. }
+            | VolumeKind::Partition { mount: Mount::Path(path), .. } => {
+                shared.insert(path.as_str(), ());
             }
             _ => {}
         }
@@ -282,7 +284,7 @@ fn mounts<'a>(disks: &'a [DiskSpec], groups: &'a [VgSpec]) -> BTreeMap<&'a str, 
             *mounts.entry(path.as_str()).or_insert(0) += 1;
         }
     }
-    for path in arrays.into_keys() {
+    for path in shared.into_keys() {
         *mounts.entry(path).or_insert(0) += 1;
     }
     mounts

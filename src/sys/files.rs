@@ -15,6 +15,14 @@ use crate::error::{Context as _, Error, Kind, Result};
 /// `Usage`: the path is the caller's choice.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", path.display());
+    // A device or pipe that the caller names (/dev/null) is written to; a rename would put a file in its place.
+    if path.exists() && !path.is_file() {
+        return OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut it| it.write_all(bytes))
+            .context(Kind::Usage, writing);
+    }
     let name = path.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{}: not a file's path", writing())))?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -64,5 +72,13 @@ mod tests {
         let error = replace_private(Path::new("/proc/no/report.json"), b"").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.to_string().starts_with("writing /proc/no/report.json: "), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        replace_private(Path::new("/dev/null"), b"report").unwrap();
+        assert!(!Path::new("/dev/null").is_file());
+        assert_eq!(replace_private(Path::new("/dev/full"), b"report").unwrap_err().kind(), Kind::Usage);
+        assert!(!Path::new("/dev/full").is_file());
     }
 }

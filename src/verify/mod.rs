@@ -5,6 +5,7 @@ mod facts;
 
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -79,8 +80,10 @@ pub fn verify(plan: &Plan, scratch: &Path) -> Result<()> {
 fn forget_caches(plan: &Plan) -> Result<()> {
     for disk in &plan.layout.disks {
         let within = |error: Error| error.within(format!("flushing {}", disk.device));
-        let file =
-            File::open(&disk.device).map_err(|cause| within(Error::caused(Kind::Medium, "opening it", cause)))?;
+        let file = File::open(&disk.device).map_err(|cause| {
+            let kind = if cause.kind() == ErrorKind::NotFound { Kind::Hardware } else { Kind::Medium };
+            within(Error::caused(kind, "opening it", cause))
+        })?;
         block::flush(&file).map_err(within)?;
     }
     Ok(())

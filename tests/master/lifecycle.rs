@@ -46,7 +46,7 @@ fn node_goes_through_all_states_to_ready() {
     assert_eq!(shown["phone_home"]["host_keys"], json!(["ssh-ed25519 AAAA root"]));
     for line in ["request: node 1", "netboot: node 1 (52:54:00:00:00:01): off", "report: node 1", "phone-home: node 1"]
     {
-        assert!(master.log().contains(line), "{line}: {}", master.log());
+        master.log_with(line);
     }
 }
 
@@ -82,7 +82,7 @@ fn events_are_stored_once_each_and_survive_a_kill() {
     assert_eq!(numbers, (1..=9).collect::<Vec<_>>());
     let shown = master.show(id);
     assert_eq!(shown["events"].as_array().unwrap().last().unwrap()["message"], "event 9");
-    assert!(master.log().contains("write-image /dev/vda: started: event 9"), "{}", master.log());
+    master.log_with("write-image /dev/vda: started: event 9");
 }
 
 #[test]

@@ -119,6 +119,19 @@ impl Master {
         self.log.lock().unwrap().clone()
     }
 
+    /// The log once it has this line; a pipe and a thread lie between the master and it. Fails without the line.
+    pub fn log_with(&self, line: &str) -> String {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let log = self.log();
+            if log.contains(line) {
+                return log;
+            }
+            assert!(std::time::Instant::now() < deadline, "the log has no {line:?}: {log}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
