@@ -42,7 +42,10 @@ impl Root {
         let folder = std::env::temp_dir().join(format!("bedplate-root-{}-{name}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let root = Self(folder);
-        fs::copy(agent, root.0.join("bedplate")).unwrap();
+        // By another process: a descriptor open for writing here would be inherited by what other threads start, and a
+        // program that is open for writing cannot be executed.
+        let copied = Command::new("cp").arg(agent).arg(root.0.join("bedplate")).status().unwrap();
+        assert!(copied.success(), "cp: {copied}");
         root
     }
 
