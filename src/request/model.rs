@@ -178,6 +178,8 @@ impl Container {
 /// An image and the mount point whose file system it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec {
+    /// Where it stands in the document.
+    pub path: String,
     /// Mount point.
     pub mount: String,
     /// http, https or file.
@@ -203,13 +205,34 @@ pub struct DiskSpec {
     pub size: Mib,
     /// Whether firmware is to start from it.
     pub is_bootable: bool,
+    /// What must be true of it before anything is written (extension).
+    pub expect: Option<DiskExpect>,
     /// Volumes in order; those of size zero or below are kept here with size zero.
     pub volumes: Vec<VolumeSpec>,
+}
+
+/// What must be true of a disk before anything is written to any disk (extension key `expect`).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct DiskExpect {
+    /// Serial number.
+    pub serial: Option<String>,
+    /// World wide name, `0x..` or `eui...`.
+    pub wwn: Option<String>,
+    /// The least size.
+    pub min_size: Option<Mib>,
+    /// The largest size.
+    pub max_size: Option<Mib>,
+    /// Whether it rotates.
+    pub is_rotational: Option<bool>,
+    /// Whether it must hold nothing, or nothing but what Fuel or this program laid out.
+    pub is_empty_or_ours: bool,
 }
 
 /// A volume on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSpec {
+    /// Where it stands in the document.
+    pub path: String,
     /// What it is.
     pub kind: VolumeKind,
     /// Size; zero means that it is not wanted.
@@ -283,6 +306,8 @@ pub struct VgSpec {
 /// A logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LvSpec {
+    /// Where it stands in the document.
+    pub path: String,
     /// Name.
     pub name: String,
     /// Size; zero means that it is not wanted.

@@ -261,7 +261,13 @@ fn image(mount: &str, field: &Field<'_>) -> Option<ImageSpec> {
             _ => None,
         })
     });
-    Some(ImageSpec { mount: mount.to_owned(), uri: uri?, format: format?, container: container? })
+    Some(ImageSpec {
+        path: field.path().to_owned(),
+        mount: mount.to_owned(),
+        uri: uri?,
+        format: format?,
+        container: container?,
+    })
 }
 
 fn repositories(meta: &Object<'_>) -> Option<Vec<Repository>> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{DiskSpec, LvSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
+use super::model::{DiskExpect, DiskSpec, LvSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
 use super::names;
 use super::reader::{Field, Object};
 use crate::units::Mib;
@@ -60,6 +60,7 @@ fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
         None => Some(Vec::new()),
     };
     let is_bootable = object.optional("bootable").and_then(|field| field.flag()).unwrap_or(false);
+    let expect = object.optional("expect").map_or(Some(None), |field| expect(&field).map(Some));
     let volumes = object.required("volumes").and_then(|field| field.list());
     let volumes = volumes.and_then(|volumes| collect(volumes.iter().map(volume)));
     Some(DiskSpec {
@@ -69,7 +70,29 @@ fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
         extra: extra?,
         size: size?,
         is_bootable,
+        expect: expect?,
         volumes: volumes?,
+    })
+}
+
+/// The extension clause that says which disk it must be and what may be on it.
+fn expect(field: &Field<'_>) -> Option<DiskExpect> {
+    let object = field.object()?;
+    let text = |key: &str| object.optional(key).map_or(Some(None), |field| field.word().map(Some));
+    let mib = |key: &str| object.optional(key).map_or(Some(None), |field| size(&field).map(Some));
+    let (serial, wwn) = (text("serial"), text("wwn"));
+    let (min_size, max_size) = (mib("min_size"), mib("max_size"));
+    let is_rotational = object.optional("rotational").map_or(Some(None), |field| field.flag().map(Some));
+    let content = object.optional("content").map_or(Some(false), |field| {
+        field.parsed("\"empty_or_ours\"", |text| (text == "empty_or_ours").then_some(true))
+    });
+    Some(DiskExpect {
+        serial: serial?,
+        wwn: wwn?,
+        min_size: min_size?,
+        max_size: max_size?,
+        is_rotational: is_rotational?,
+        is_empty_or_ours: content?,
     })
 }
 
@@ -126,7 +149,7 @@ fn volume(item: &Field<'_>) -> Option<VolumeSpec> {
     };
     let (kind, size) = (kind?, size?);
     check_root_size(&object, &kind, size);
-    Some(VolumeSpec { kind, size, name, keep_data })
+    Some(VolumeSpec { path: item.path().to_owned(), kind, size, name, keep_data })
 }
 
 /// Reservations may carry the keys of a file system; they mean nothing there.
@@ -232,7 +255,14 @@ fn logical_volume(item: &Field<'_>) -> Option<LvSpec> {
     if let Some(field) = size_field {
         refuse_large_root(&field, &content.mount, size);
     }
-    Some(LvSpec { name, size, mount: content.mount, file_system: content.file_system, label: content.label })
+    Some(LvSpec {
+        path: item.path().to_owned(),
+        name,
+        size,
+        mount: content.mount,
+        file_system: content.file_system,
+        label: content.label,
+    })
 }
 
 /// What each part allows and the whole does not.
