@@ -115,7 +115,7 @@ impl Session<'_> {
             self.reporter.log(format!("warning: {warning}"));
         }
         for loss in &plan.destroys {
-            self.reporter.log(format!("will be lost: {}: {}", loss.disk, loss.what));
+            self.reporter.log(format!("will be lost: {}: {}", loss.device, loss.what));
         }
         self.reporter.log(format!("plan {}", plan.digest));
         // A new installation is a new instance: cloud-init runs its first boot again.

@@ -1,6 +1,7 @@
 //! What will be done: ordered steps as data, what each destroys, what must be true afterwards, and a digest over all
 //! of it. Pure: the same inputs and seed give the same plan, byte for byte.
 
+mod before;
 mod guards;
 mod identity;
 mod losses;
@@ -17,6 +18,7 @@ use crate::inventory::{FirmwareMode, Inventory};
 use crate::layout::{self, Layout, Resolved};
 use crate::request::{Request, SideCar, shown_uri};
 
+pub use before::{DiskBefore, Fate, PartitionBefore};
 pub use identity::Identities;
 pub use losses::Loss;
 pub use stage::Stage;
@@ -31,6 +33,8 @@ pub struct Plan {
     pub seed: String,
     /// How the machine starts.
     pub firmware: FirmwareMode,
+    /// The disks of the layout, in its order, and what is on them now.
+    pub disks: Vec<DiskBefore>,
     /// Where everything goes.
     pub layout: Layout,
     /// What is done, in order.
@@ -75,7 +79,9 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         steps::order(&layout, &disks, &kept, closings, side_car, &request.nic_names, &identities)?;
     let destroys = losses::of(&disks, &kept, inventory, &layout);
     let firmware = inventory.firmware.mode;
-    let mut plan = Plan { digest: String::new(), seed, firmware, layout, steps, destroys, expectations, warnings };
+    let disks = before::look(&disks, &kept, inventory);
+    let mut plan =
+        Plan { digest: String::new(), seed, firmware, disks, layout, steps, destroys, expectations, warnings };
     plan.digest = plan.compute_digest()?;
     Ok(plan)
 }

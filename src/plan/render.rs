@@ -25,7 +25,7 @@ pub fn text(plan: &Plan, colour: bool) -> String {
     };
     line(paint(if lost == 0 { BOLD } else { RED }, &count));
     for loss in &plan.destroys {
-        line(paint(RED, &format!("  - {}: {}", loss.disk, loss.what)));
+        line(paint(RED, &format!("  - {}: {}", loss.device, loss.what)));
     }
     for warning in &plan.warnings {
         line(paint(YELLOW, &format!("warning: {warning}")));

@@ -371,7 +371,8 @@ fn target_mount(it: &FileSystem) -> TargetMount {
     TargetMount { device: it.device.clone(), path: it.mount.clone().unwrap_or_default(), kind: it.kind.clone() }
 }
 
-fn identify(disk: &Disk) -> DiskIdentity {
+/// By what the disk is recognised again.
+pub fn identify(disk: &Disk) -> DiskIdentity {
     DiskIdentity {
         device: disk.device.clone(),
         size: disk.size,

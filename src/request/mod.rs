@@ -13,8 +13,8 @@ use crate::error::{Error, Kind, Result};
 
 pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
-    Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName, PhoneHome, Puppet,
-    Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
+    Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName,
+    PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
 pub use reader::Violation;
