@@ -120,6 +120,21 @@ impl Error {
         Self { kind, message: message.into(), cause: Some(Box::new(self)), advice }
     }
 
+    /// Several faults that were found together, as one; nothing when there are none.
+    ///
+    /// Where one is the request's, so is the whole: on another machine it would be as wrong. Else the first tells the
+    /// kind. The advice is the first that any of them gives.
+    #[must_use]
+    pub fn join(mut faults: Vec<Self>) -> Option<Self> {
+        if faults.len() < 2 {
+            return faults.pop();
+        }
+        let kind = faults.iter().map(Self::kind).find(|kind| *kind == Kind::Request).unwrap_or(faults[0].kind);
+        let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        let advice = faults.into_iter().find_map(|fault| fault.advice);
+        Some(Self { kind, message: format!("{} faults: {}", texts.len(), texts.join("; ")), cause: None, advice })
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -186,6 +201,17 @@ mod tests {
         let error = Error::caused(Kind::Medium, "at byte 4096 of 8192", io).within("writing image to /dev/sda");
         assert_eq!(error.to_string(), "writing image to /dev/sda: at byte 4096 of 8192: No space left on device");
         assert_eq!(error.kind().exit_code(), 14);
+    }
+
+    #[test]
+    fn several_faults_are_the_requests_when_one_of_them_is() {
+        let disk = || Error::new(Kind::Hardware, "sda is gone").advise("plug it in");
+        let request = || Error::new(Kind::Request, "$.hostname: missing");
+        assert_eq!(Error::join(vec![]).map(|error| error.to_string()), None);
+        assert_eq!(Error::join(vec![disk()]).unwrap().to_string(), "sda is gone");
+        let joined = Error::join(vec![disk(), request()]).unwrap();
+        assert_eq!((joined.kind(), joined.advice()), (Kind::Request, Some("plug it in")));
+        assert_eq!(joined.to_string(), "2 faults: sda is gone; $.hostname: missing");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::Disk;
+use super::hidden::{self, Hidden};
 use super::tree::Tree;
+use crate::error::{Context as _, Kind, Result};
 
 /// What is read from each end of a disk: partition tables, and the superblocks of LVM, md and all common file systems.
 const SAMPLE: u64 = 1 << 20;
@@ -14,15 +16,21 @@ const SAMPLE: u64 = 1 << 20;
 /// A disk that has not answered by then is reported as unknown; one that spins up takes about ten seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks at the first and the last MiB of every disk, all disks at once.
+/// What a look at a disk brought.
+struct Seen {
+    has_data: bool,
+    hidden: Option<Hidden>,
+}
+
+/// Looks at the first and the last MiB of every disk, all disks at once, and for tables that the kernel does not see.
 pub(super) fn look(tree: &Tree, disks: &mut [Disk]) {
     let (answer, answers) = mpsc::channel();
     for (index, disk) in disks.iter().enumerate() {
-        let (answer, path, size) = (answer.clone(), disk.device.clone(), disk.size.get());
+        let (answer, looked_at) = (answer.clone(), disk.clone());
         // Not joined: a thread that hangs in a dead disk must not hang the rest.
         let looking = move || {
             // Nobody listens any more when the disk was too slow.
-            let _unheard = answer.send((index, has_data(&path, size)));
+            let _unheard = answer.send((index, see(&looked_at)));
         };
         if let Err(error) = std::thread::Builder::new().name(format!("look {}", disk.name)).spawn(looking) {
             tree.warn(&disk.device, format!("whether it holds data is unknown: {error}"));
@@ -36,9 +44,9 @@ pub(super) fn look(tree: &Tree, disks: &mut [Disk]) {
             Ok((index, result)) => {
                 is_answered[index] = true;
                 match result {
-                    Ok(has_data) => disks[index].has_data = Some(has_data),
+                    Ok(seen) => note(&mut disks[index], seen),
                     Err(error) => {
-                        tree.warn(&disks[index].device, format!("whether it holds data is unknown: {error}"));
+                        tree.warn(&disks[index].device, format!("what it holds is unknown: {error}"));
                     }
                 }
             }
@@ -52,6 +60,28 @@ pub(super) fn look(tree: &Tree, disks: &mut [Disk]) {
             }
         }
     }
+}
+
+fn note(disk: &mut Disk, seen: Seen) {
+    disk.has_data = Some(seen.has_data);
+    if let Some(hidden) = seen.hidden {
+        disk.table = Some("gpt".to_owned());
+        disk.lacks_protective_mbr = true;
+        disk.partitions = hidden.partitions;
+        disk.signatures.extend(hidden.signatures);
+    }
+}
+
+fn see(disk: &Disk) -> Result<Seen> {
+    let has_data = has_data(&disk.device, disk.size.get()).context(Kind::Medium, || "reading its ends")?;
+    let may_hide_a_table = has_data && disk.table.is_none() && disk.partitions.is_empty();
+    let hidden = if may_hide_a_table {
+        let mut file = File::open(&disk.device).context(Kind::Medium, || "opening it")?;
+        hidden::read(disk, &mut file)?
+    } else {
+        None
+    };
+    Ok(Seen { has_data, hidden })
 }
 
 fn has_data(path: &str, size: u64) -> io::Result<bool> {

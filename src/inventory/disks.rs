@@ -138,6 +138,7 @@ fn disk(tree: &Tree, devices: &Devices, usage: &Usage, device: &Device) -> Optio
         dm_uuid: device.dm.as_ref().map(|(_, uuid)| uuid.clone()),
         paths: if device.is_multipath() { paths(tree, devices, device) } else { Vec::new() },
         table: property("ID_PART_TABLE_TYPE"),
+        lacks_protective_mbr: false,
         partitions: parts.iter().filter_map(|part| partition(tree, devices, device, part)).collect(),
         signatures: std::iter::once(device).chain(parts.iter().copied()).filter_map(signature).collect(),
         has_data: None,

@@ -4,6 +4,7 @@ mod arrays;
 mod block;
 mod content;
 mod disks;
+mod hidden;
 mod lvm;
 mod machine;
 mod model;
@@ -11,6 +12,8 @@ pub mod nailgun;
 mod network;
 mod order;
 mod saved;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 mod udev_db;
 mod uses;

@@ -154,7 +154,11 @@ pub struct Disk {
     /// Kind of the partition table on it: `gpt`, `dos`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// Partitions as the kernel knows them, by number.
+    /// Whether its table is a GPT without a protective MBR before it, as Astute's `erase_node` leaves it: the kernel sees
+    /// no partitions then, and those told here were read from the disk.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lacks_protective_mbr: bool,
+    /// Partitions, by number.
     #[serde(default)]
     pub partitions: Vec<Partition>,
     /// What is on the whole disk or on its partitions.
@@ -168,6 +172,11 @@ pub struct Disk {
     pub uses: Vec<Use>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Disk {
     /// Links below `/dev/disk/by-id/`.
     pub fn by_id(&self) -> impl Iterator<Item = &str> {
@@ -177,6 +186,20 @@ impl Disk {
     /// Links below `/dev/disk/by-path/`.
     pub fn by_path(&self) -> impl Iterator<Item = &str> {
         self.links.iter().map(String::as_str).filter(|link| link.starts_with("/dev/disk/by-path/"))
+    }
+
+    /// The device node of a partition: `p` after a disk name that ends with a digit, as the kernel does it; `-part` for
+    /// multipath maps, as kpartx does it.
+    #[must_use]
+    pub fn partition_device(&self, number: u32) -> String {
+        let separator = if self.device.starts_with("/dev/mapper/") {
+            "-part"
+        } else if self.device.ends_with(|c: char| c.is_ascii_digit()) {
+            "p"
+        } else {
+            ""
+        };
+        format!("{}{separator}{number}", self.device)
     }
 
     /// Whether it is a multipath map.
@@ -367,4 +390,20 @@ pub struct Warning {
     pub source: String,
     /// Why it could not.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::inventory::testing::disk;
+    use crate::units::Bytes;
+
+    #[test]
+    fn partition_devices_are_named_as_kernel_and_kpartx_do() {
+        let device = |device: &str, number| disk(device, Bytes::mib(1)).partition_device(number);
+        assert_eq!(device("/dev/sda", 1), "/dev/sda1");
+        assert_eq!(device("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
+        assert_eq!(device("/dev/cciss/c0d0", 2), "/dev/cciss/c0d0p2");
+        assert_eq!(device("/dev/md126", 2), "/dev/md126p2");
+        assert_eq!(device("/dev/mapper/mpatha", 4), "/dev/mapper/mpatha-part4");
+    }
 }

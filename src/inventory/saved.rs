@@ -100,6 +100,7 @@ fn bare_disk(name: String, entry: Listed) -> Disk {
         dm_uuid: entry.dm_uuid,
         paths: Vec::new(),
         table: None,
+        lacks_protective_mbr: false,
         partitions: Vec::new(),
         signatures: Vec::new(),
         has_data: None,

@@ -1,35 +1,35 @@
 //! Whether LVM and the images fit, before LVM and the images say so.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
+use crate::layout::findings::Findings;
 use crate::layout::model::Layout;
-use crate::request::shown_uri;
+use crate::request::{Request, shown_uri};
 use crate::units::{Bytes, Mib};
 
 /// LVM's default extent size.
-const EXTENT: u64 = 4;
+pub const LVM_EXTENT: Mib = Mib::new(4);
 
-/// Checks that every group holds its volumes.
-///
-/// # Errors
-/// `Request` with the extents that are needed and those that there are.
-pub fn check_groups(layout: &Layout) -> Result<()> {
-    for group in layout.vgs.iter() {
+/// Checks that every group holds its volumes; a fault of the request names the extents that are needed and those that
+/// there are. A group without a physical volume is a fault already.
+pub fn check_groups(request: &Request, layout: &Layout, findings: &mut Findings) {
+    for group in &layout.vgs {
         let available: u64 = group.pvs.iter().map(|device| extents(layout, device)).sum();
         let volumes = layout.lvs.iter().filter(|volume| volume.vg == group.name);
-        let needed: u64 = volumes.clone().map(|volume| volume.size_mib.get().div_ceil(EXTENT)).sum();
+        let needed: u64 = volumes.clone().map(|volume| volume.size_mib.get().div_ceil(LVM_EXTENT.get())).sum();
         if needed > available {
             let names: Vec<_> = volumes.map(|volume| format!("{} {}", volume.name, volume.size_mib)).collect();
-            return Err(Error::new(
+            let path = request.volume_groups.iter().find(|spec| spec.name == group.name).map(|spec| spec.path.as_str());
+            findings.fault(Error::new(
                 Kind::Request,
                 format!(
-                    "$.ks_meta.pm_data.ks_spaces: volume group {} is too small: its volumes ({}) need {needed} extents of {EXTENT} MiB, its physical volumes have {available}",
+                    "{}: volume group {} is too small: its volumes ({}) need {needed} extents of {LVM_EXTENT}, its physical volumes have {available}",
+                    path.unwrap_or("$.ks_meta.pm_data.ks_spaces"),
                     group.name,
                     names.join(", "),
                 ),
             ));
         }
     }
-    Ok(())
 }
 
 /// Extents that LVM makes on a physical volume.
@@ -39,7 +39,7 @@ pub fn check_groups(layout: &Layout) -> Result<()> {
 fn extents(layout: &Layout, device: &str) -> u64 {
     let Some(pv) = layout.pvs.iter().find(|pv| pv.name == device) else { return 0 };
     let size = device_size(layout, device).map_or(0, Mib::get);
-    size.saturating_sub(2 * pv.metadatasize_mib.get() + 1) / EXTENT
+    size.saturating_sub(2 * pv.metadatasize_mib.get() + 1) / LVM_EXTENT.get()
 }
 
 /// Size of a partition, array or volume of the layout. An array of mirrored members has the size of the smallest.
@@ -54,16 +54,13 @@ pub fn device_size(layout: &Layout, device: &str) -> Option<Mib> {
     partition(device).or_else(volume).or_else(array)
 }
 
-/// Checks that every image whose size is known fits its target.
-///
-/// # Errors
-/// `Image` with both sizes.
-pub fn check_images(layout: &Layout) -> Result<()> {
+/// Checks that every image whose size is known fits its target; one that does not is a fault of kind `Image`.
+pub fn check_images(layout: &Layout, findings: &mut Findings) {
     for image in &layout.images {
         let target = device_size(layout, &image.target).and_then(Mib::bytes);
         let (Some(size), Some(target)) = (image.size.map(Bytes::new), target) else { continue };
         if size > target {
-            return Err(Error::new(
+            findings.fault(Error::new(
                 Kind::Image,
                 format!(
                     "image {} is larger than its target {}: {} unpacked, {} there",
@@ -75,5 +72,4 @@ pub fn check_images(layout: &Layout) -> Result<()> {
             ));
         }
     }
-    Ok(())
 }

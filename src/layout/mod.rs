@@ -2,6 +2,10 @@
 
 mod boot_disk;
 mod capacity;
+mod expect;
+mod findings;
+mod journals;
+mod keep;
 mod matching;
 mod model;
 mod placement;
@@ -10,9 +14,12 @@ mod system;
 
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Disk, Inventory};
+use crate::layout::findings::Findings;
+use crate::layout::matching::Match;
 use crate::request::{DiskSpec, Request, SideCar};
 
-pub use capacity::device_size;
+pub use capacity::{LVM_EXTENT, device_size};
+pub use keep::{is_kept_partition, keeps_array, keeps_group, kept_disks, renewed_partitions};
 pub use model::{
     BIOS_BOOT, BootLoader, EFI_SYSTEM, FileSystem, Image, LINUX_FILESYSTEM, LaidDisk, LaidPartition, Layout, Lv, Md,
     OperatingSystem, Pv, Vg,
@@ -36,55 +43,54 @@ pub struct Resolved<'a> {
 /// `Hardware` when a disk is absent, ambiguous or too small; `Request` when the document contradicts itself or asks for
 /// what LVM could not make; `Image` when an image is larger than its target.
 pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option<&SideCar>) -> Result<Resolved<'a>> {
-    let mut warnings = Vec::new();
+    let mut findings = Findings::default();
     let (untouched, wanted): (Vec<_>, Vec<_>) = request.disks.iter().partition(|spec| storage::is_untouched(spec));
-    let mut matches = Vec::new();
-    for spec in wanted {
-        matches.push(matching::find(spec, inventory, &mut warnings)?);
-    }
-    refuse_shared_disks(&matches)?;
+    let matches = find_disks(&wanted, inventory, &mut findings)?;
 
     let operating_system = system::operating_system(request, side_car);
     let needs_old_metadata = system::is_centos_6(&operating_system);
-    let foreign_arrays = foreign_arrays(inventory, &matches);
-    let builder = storage::Builder::new(request, inventory.firmware.mode, foreign_arrays, needs_old_metadata);
-    let mut layout = builder.build(&matches)?;
+    let builder = storage::Builder::new(request, inventory.firmware.mode, needs_old_metadata, &mut findings);
+    let mut layout = builder.build(&matches);
+    // What follows counts on every partition having its place.
+    findings.stop()?;
+
+    let disks: Vec<_> = matches.iter().map(|it| it.disk).collect();
+    keep::elevate(&mut layout);
+    keep::release_new_disks(&mut layout, &disks, &mut findings);
     layout.untouched_disks = untouched.iter().map(|spec| spec.name.clone()).collect();
-    system::place_images(request, side_car, &mut layout)?;
+    system::place_images(request, side_car, &mut layout, &mut findings);
     layout.bootloader = system::boot_loader(request, &operating_system, &layout);
     layout.operating_system = operating_system;
     layout.fstab = system::fstab(&layout);
     layout.target_mount_order = system::mount_order(&layout);
-    capacity::check_groups(&layout)?;
-    capacity::check_images(&layout)?;
-    Ok(Resolved { layout, disks: matches.iter().map(|it| it.disk).collect(), warnings })
+    capacity::check_groups(request, &layout, &mut findings);
+    capacity::check_images(&layout, &mut findings);
+    findings.stop()?;
+    Ok(Resolved { layout, disks, warnings: findings.into_warnings() })
 }
 
-/// Two entries of a document must not mean the same disk.
-fn refuse_shared_disks(matches: &[matching::Match<'_, '_>]) -> Result<()> {
-    for (index, second) in matches.iter().enumerate() {
-        let clash = |first: &&matching::Match<'_, '_>| first.disk.device == second.disk.device;
-        if let Some(first) = matches[..index].iter().find(clash) {
-            let DiskSpec { path, name, .. } = second.spec;
-            return Err(Error::new(
+/// The disk of the machine for each of the document's, each as the document expects it and no two the same.
+fn find_disks<'s, 'a>(
+    wanted: &[&'s DiskSpec],
+    inventory: &'a Inventory,
+    findings: &mut Findings,
+) -> Result<Vec<Match<'s, 'a>>> {
+    let mut matches: Vec<Match<'s, 'a>> = Vec::new();
+    for spec in wanted {
+        let found = matching::find(spec, inventory, findings);
+        let Some(found) = findings.keep(found) else { continue };
+        if let Some(first) = matches.iter().find(|first| first.disk.device == found.disk.device) {
+            findings.fault(Error::new(
                 Kind::Hardware,
                 format!(
-                    "{path}: disk {name} and disk {} ({}) are the same {}",
-                    first.spec.name, first.spec.path, second.disk.device
+                    "{}: disk {} and disk {} ({}) are the same {}",
+                    spec.path, spec.name, first.spec.name, first.spec.path, found.disk.device
                 ),
             ));
         }
+        expect::check(found, findings);
+        matches.push(found);
     }
-    Ok(())
-}
-
-/// Arrays that have a member outside the disks that the layout is for.
-fn foreign_arrays(inventory: &Inventory, matches: &[matching::Match<'_, '_>]) -> Vec<String> {
-    let is_ours = |member: &String| {
-        matches
-            .iter()
-            .any(|it| it.disk.device == *member || it.disk.partitions.iter().any(|part| part.device == *member))
-    };
-    let arrays = inventory.arrays.iter().filter(|array| !array.members.iter().all(is_ours));
-    arrays.map(|array| array.device.clone()).collect()
+    findings.stop()?;
+    Ok(matches)
 }

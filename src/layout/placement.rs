@@ -68,7 +68,7 @@ impl<'a> Placer<'a> {
                 ),
             ));
         }
-        let device = partition_device(&self.disk.device, number);
+        let device = self.disk.partition_device(number);
         self.partitions.push(LaidPartition {
             number,
             device: device.clone(),
@@ -114,31 +114,4 @@ pub fn usable_end(disk: &Disk) -> Bytes {
     let sectors = disk.size.get() / sector;
     let reserved = ENTRY_ARRAY.div_ceil(sector) + BACKUP_HEADER_SECTORS;
     Bytes::new(sectors.saturating_sub(reserved).saturating_mul(sector))
-}
-
-/// The device node of a partition: `p` after a disk name that ends with a digit, as the kernel does it; `-part` for
-/// multipath maps, as kpartx does it.
-pub fn partition_device(disk: &str, number: u32) -> String {
-    let separator = if disk.starts_with("/dev/mapper/") {
-        "-part"
-    } else if disk.ends_with(|c: char| c.is_ascii_digit()) {
-        "p"
-    } else {
-        ""
-    };
-    format!("{disk}{separator}{number}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partition_devices_are_named_as_kernel_and_kpartx_do() {
-        assert_eq!(partition_device("/dev/sda", 1), "/dev/sda1");
-        assert_eq!(partition_device("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
-        assert_eq!(partition_device("/dev/cciss/c0d0", 2), "/dev/cciss/c0d0p2");
-        assert_eq!(partition_device("/dev/md126", 2), "/dev/md126p2");
-        assert_eq!(partition_device("/dev/mapper/mpatha", 4), "/dev/mapper/mpatha-part4");
-    }
 }

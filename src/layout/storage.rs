@@ -3,10 +3,12 @@
 use crate::error::{Error, Kind, Result};
 use crate::inventory::FirmwareMode;
 use crate::layout::boot_disk;
+use crate::layout::findings::Findings;
+use crate::layout::journals::Journals;
 use crate::layout::matching::Match;
 use crate::layout::model::{BIOS_BOOT, CEPH_OSD, EFI_SYSTEM, FileSystem, LaidDisk, Layout, Lv, Md, Pv, Vg};
 use crate::layout::placement::{Placer, Wanted};
-use crate::request::{DiskSpec, Mount, Request, VolumeKind, VolumeSpec};
+use crate::request::{DiskSpec, LvSpec, Mount, Request, VgSpec, VolumeKind, VolumeSpec};
 use crate::units::Mib;
 
 /// GRUB's core image on BIOS machines.
@@ -15,8 +17,6 @@ const BIOS_GRUB_SIZE: Mib = Mib::new(24);
 const EFI_SIZE: Mib = Mib::new(200);
 /// The partition for the config drive.
 const CONFIG_DRIVE_SIZE: Mib = Mib::new(20);
-/// The largest Ceph journal.
-const MAX_JOURNAL: u64 = 10_240;
 /// Upstream cuts every label, whatever the file system would hold.
 const LABEL_LENGTH: usize = 12;
 /// What a file system is when the document does not say.
@@ -28,33 +28,14 @@ const DEFAULT_BOOT_FILE_SYSTEM: &str = "ext2";
 pub struct Builder<'a> {
     request: &'a Request,
     firmware: FirmwareMode,
-    /// Names of arrays that exist outside the disks of the document.
-    foreign_arrays: Vec<String>,
     /// The operating system needs arrays that GRUB 1 can read.
     needs_old_metadata: bool,
+    /// Device nodes of the disks.
+    disks: Vec<String>,
+    findings: &'a mut Findings,
     layout: Layout,
     has_boot: bool,
     journals: Journals,
-    kept_members: Vec<(String, bool)>,
-}
-
-/// How Ceph journals are shared out over the journal disks.
-struct Journals {
-    ratio: u64,
-    left: u64,
-}
-
-impl Journals {
-    fn of(request: &Request) -> Self {
-        let count = |name: &str| {
-            let volumes = request.disks.iter().flat_map(|disk| &disk.volumes);
-            let count =
-                volumes.filter(|volume| volume.name.as_deref() == Some(name) && volume.size > Mib::default()).count();
-            u64::try_from(count).unwrap_or(u64::MAX)
-        };
-        let (osds, devices) = (count("ceph"), count("cephjournal"));
-        Self { ratio: if devices == 0 { 0 } else { osds.div_ceil(devices) }, left: osds }
-    }
 }
 
 impl<'a> Builder<'a> {
@@ -62,67 +43,54 @@ impl<'a> Builder<'a> {
     pub fn new(
         request: &'a Request,
         firmware: FirmwareMode,
-        foreign_arrays: Vec<String>,
         needs_old_metadata: bool,
+        findings: &'a mut Findings,
     ) -> Self {
         Self {
             request,
             firmware,
-            foreign_arrays,
             needs_old_metadata,
+            disks: Vec::new(),
+            findings,
             layout: Layout::default(),
             has_boot: false,
             journals: Journals::of(request),
-            kept_members: Vec::new(),
         }
     }
 
-    /// Lays out the disks that have something to hold, then the volume groups.
-    ///
-    /// # Errors
-    /// `Hardware` when a disk is too small, `Request` when the document contradicts itself.
-    pub fn build(mut self, matches: &[Match<'_, '_>]) -> Result<Layout> {
-        let boot_disks = boot_disk::candidates(&self.request.disks)?;
+    /// Lays out the disks that have something to hold, then the volume groups. Faults go to the findings: `Hardware` when
+    /// a disk is too small, `Request` when the document contradicts itself.
+    pub fn build(mut self, matches: &[Match<'_, '_>]) -> Layout {
+        let boot_disks = self.findings.keep(boot_disk::candidates(&self.request.disks));
+        self.disks = matches.iter().map(|it| it.disk.device.clone()).collect();
+        let mut is_filled = true;
         for matched in matches {
-            let is_boot_disk = boot_disks.contains(&matched.spec.path.as_str());
-            self.lay_out_disk(*matched, is_boot_disk)?;
+            let is_boot_disk = boot_disks.iter().flatten().any(|path| *path == matched.spec.path);
+            is_filled &= self.lay_out_disk(*matched, is_boot_disk);
         }
-        if !self.has_boot && self.request.disks.iter().any(boot_disk::lists_boot) {
-            return Err(Error::new(
-                Kind::Request,
-                "$.ks_meta.pm_data.ks_spaces: /boot partition has not been created: no disk that lists it is suitable",
-            ));
+        // What was not placed would be missed once more.
+        if !is_filled {
+            return self.layout;
         }
-        if self.layout.configdrive_device.is_none() {
-            return Err(Error::new(
-                Kind::Request,
-                "$.ks_meta.pm_data.ks_spaces: expected a volume mounted on / or a physical volume of the group os, for the config drive beside it; found none",
-            ));
+        let spaces = "$.ks_meta.pm_data.ks_spaces";
+        if !self.has_boot && boot_disks.is_some() && self.request.disks.iter().any(boot_disk::lists_boot) {
+            let what = "/boot partition has not been created: no disk that lists it is suitable";
+            self.findings.fault(Error::new(Kind::Request, format!("{spaces}: {what}")));
         }
-        self.lay_out_groups()?;
-        self.elevate_keep_data();
-        Ok(self.layout)
+        if !matches.iter().any(|it| holds_system(it.spec)) {
+            let what = "expected a volume mounted on / or a physical volume of the group os, for the config drive beside it; found none";
+            self.findings.fault(Error::new(Kind::Request, format!("{spaces}: {what}")));
+        }
+        self.lay_out_groups();
+        self.layout
     }
 
-    fn lay_out_disk(&mut self, matched: Match<'_, '_>, is_boot_disk: bool) -> Result<()> {
+    /// Places everything on one disk; says whether it all has a place.
+    fn lay_out_disk(&mut self, matched: Match<'_, '_>, is_boot_disk: bool) -> bool {
         let Match { spec, disk } = matched;
         let mut placer = Placer::new(disk);
-        placer.place(Wanted {
-            size: BIOS_GRUB_SIZE,
-            type_guid: Some(BIOS_BOOT),
-            flags: &["bios_grub"],
-            role: "bios_grub".to_owned(),
-            ..Wanted::default()
-        })?;
-        self.place_efi(&mut placer)?;
-        for volume in spec.volumes.iter().filter(|volume| volume.size > Mib::default()) {
-            self.place_volume(&mut placer, volume, is_boot_disk)?;
-        }
-        if self.layout.configdrive_device.is_none() && holds_system(spec) {
-            let role = "configdrive".to_owned();
-            self.layout.configdrive_device =
-                Some(placer.place(Wanted { size: CONFIG_DRIVE_SIZE, role, ..Wanted::default() })?);
-        }
+        let filled = self.fill_disk(&mut placer, spec, is_boot_disk);
+        let is_filled = self.findings.keep(filled).is_some();
         self.layout.disks.push(LaidDisk {
             ks_name: spec.name.clone(),
             device: disk.device.clone(),
@@ -131,6 +99,25 @@ impl<'a> Builder<'a> {
             install_bootloader: true,
             partitions: placer.finish(),
         });
+        is_filled
+    }
+
+    fn fill_disk(&mut self, placer: &mut Placer<'_>, spec: &DiskSpec, is_boot_disk: bool) -> Result<()> {
+        let at_disk = |error: Error| error.within(spec.path.clone());
+        let role = "bios_grub".to_owned();
+        let flags = &["bios_grub"];
+        placer
+            .place(Wanted { size: BIOS_GRUB_SIZE, type_guid: Some(BIOS_BOOT), flags, role, ..Wanted::default() })
+            .map_err(at_disk)?;
+        self.place_efi(placer).map_err(at_disk)?;
+        for volume in spec.volumes.iter().filter(|volume| volume.size > Mib::default()) {
+            let at_volume = |error: Error| error.within(volume.path.clone());
+            self.place_volume(placer, volume, is_boot_disk).map_err(at_volume)?;
+        }
+        if self.layout.configdrive_device.is_none() && holds_system(spec) {
+            let wanted = Wanted { size: CONFIG_DRIVE_SIZE, role: "configdrive".to_owned(), ..Wanted::default() };
+            self.layout.configdrive_device = Some(placer.place(wanted).map_err(at_disk)?);
+        }
         Ok(())
     }
 
@@ -219,12 +206,7 @@ impl<'a> Builder<'a> {
             self.add_file_system(device, mount, kind, label, keep_data);
             return Ok(());
         }
-        let mounted = mount_text(mount);
-        let existing = self.layout.filesystems.iter().position(|it| it.mount.as_deref() == mounted).and_then(|index| {
-            let device = self.layout.filesystems[index].device.clone();
-            self.layout.mds.iter().position(|md| md.name == device)
-        });
-        let index = match existing {
+        let index = match self.array_for(mount) {
             Some(index) => index,
             None => {
                 let name = self.next_array_name()?;
@@ -243,34 +225,34 @@ impl<'a> Builder<'a> {
         let role = format!("member of {}", self.layout.mds[index].name);
         let device = placer.place(Wanted { size: volume.size, role, keep_data, ..Wanted::default() })?;
         self.layout.mds[index].devices.push(device);
-        self.kept_members.push((self.layout.mds[index].name.clone(), keep_data));
         Ok(())
     }
 
-    /// The next free array name. Arrays on disks outside the document keep theirs.
+    /// The array that carries the file system of this mount point already.
+    fn array_for(&self, mount: &Mount) -> Option<usize> {
+        let mounted = mount_text(mount);
+        let carries =
+            |md: &Md| self.layout.filesystems.iter().any(|it| it.device == md.name && it.mount.as_deref() == mounted);
+        self.layout.mds.iter().position(carries)
+    }
+
+    /// The next array name that is free within the layout; another array of that name is refused by the plan.
     fn next_array_name(&self) -> Result<String> {
+        let is_free = |name: &String| {
+            self.layout.mds.iter().all(|md| md.name != *name) && !self.disks.iter().any(|disk| disk == name)
+        };
         (0..=511)
             .map(|number| format!("/dev/md{number}"))
-            .find(|name| !self.foreign_arrays.contains(name) && self.layout.mds.iter().all(|md| md.name != *name))
-            .ok_or_else(|| Error::new(Kind::Request, "all array names from /dev/md0 to /dev/md511 are taken"))
+            .find(is_free)
+            .ok_or_else(|| Error::new(Kind::Request, "$.ks_meta.pm_data.ks_spaces: more than 512 arrays are asked for"))
     }
 
     fn place_journals(&mut self, placer: &mut Placer<'_>, volume: &VolumeSpec) -> Result<()> {
+        let share = self.journals.take(volume, self.findings)?;
         let VolumeKind::Partition { type_guid, .. } = &volume.kind else { return Ok(()) };
-        if self.journals.ratio == 0 {
-            return Ok(());
-        }
-        let size = Mib::new((volume.size.get() / self.journals.ratio).min(MAX_JOURNAL));
-        let count = self.journals.ratio.min(self.journals.left);
-        if size == Mib::default() {
-            return Err(Error::new(
-                Kind::Request,
-                format!("a Ceph journal volume of {} does not hold {} journals", volume.size, self.journals.ratio),
-            ));
-        }
-        for _ in 0..count {
+        for _ in 0..share.count {
             placer.place(Wanted {
-                size,
+                size: share.size,
                 type_guid: type_guid.as_deref(),
                 is_type_explicit: type_guid.is_some(),
                 role: "ceph journal".to_owned(),
@@ -278,7 +260,6 @@ impl<'a> Builder<'a> {
                 ..Wanted::default()
             })?;
         }
-        self.journals.left -= count;
         Ok(())
     }
 
@@ -292,33 +273,34 @@ impl<'a> Builder<'a> {
         self.layout.pvs.push(Pv { name: device, metadatasize_mib, metadatacopies: 2 });
     }
 
-    fn lay_out_groups(&mut self) -> Result<()> {
-        for group in &self.request.volume_groups {
+    fn lay_out_groups(&mut self) {
+        let request = self.request;
+        for group in &request.volume_groups {
             for volume in group.volumes.iter().filter(|volume| volume.size > Mib::default()) {
                 if !self.layout.vgs.iter().any(|it| it.name == group.name) {
-                    return Err(Error::new(
-                        Kind::Request,
-                        format!(
-                            "{}: volume group {} has volumes and no physical volume on any disk",
-                            group.path, group.name
-                        ),
-                    ));
+                    let what = "has volumes and no physical volume on any disk";
+                    let message = format!("{}: volume group {} {what}", group.path, group.name);
+                    self.findings.fault(Error::new(Kind::Request, message));
+                    break;
                 }
-                let device = mapper_device(&group.name, &volume.name);
-                self.layout.lvs.push(Lv {
-                    name: volume.name.clone(),
-                    vg: group.name.clone(),
-                    size_mib: volume.size,
-                    device: device.clone(),
-                    keep_data: false,
-                });
-                if volume.mount != Mount::None {
-                    let kind = volume.file_system.as_deref().unwrap_or(DEFAULT_FILE_SYSTEM);
-                    self.add_file_system(device, &volume.mount, kind, volume.label.as_deref(), false);
-                }
+                self.lay_out_volume(group, volume);
             }
         }
-        Ok(())
+    }
+
+    fn lay_out_volume(&mut self, group: &VgSpec, volume: &LvSpec) {
+        let device = mapper_device(&group.name, &volume.name);
+        self.layout.lvs.push(Lv {
+            name: volume.name.clone(),
+            vg: group.name.clone(),
+            size_mib: volume.size,
+            device: device.clone(),
+            keep_data: false,
+        });
+        if volume.mount != Mount::None {
+            let kind = volume.file_system.as_deref().unwrap_or(DEFAULT_FILE_SYSTEM);
+            self.add_file_system(device, &volume.mount, kind, volume.label.as_deref(), false);
+        }
     }
 
     fn add_file_system(&mut self, device: String, mount: &Mount, kind: &str, label: Option<&str>, keep_data: bool) {
@@ -333,49 +315,6 @@ impl<'a> Builder<'a> {
             from_image: false,
             mkfs: false,
         });
-    }
-
-    /// Carries `keep_data` from what the document flags to what must therefore stay.
-    ///
-    /// A kept physical volume keeps its group, the group its volumes, a volume its file system. What handed its flag on
-    /// loses it, as upstream records it.
-    fn elevate_keep_data(&mut self) {
-        let Layout { disks, vgs, lvs, filesystems, mds, .. } = &mut self.layout;
-        let mut is_kept = |device: &str| {
-            let partition = disks.iter_mut().flat_map(|disk| &mut disk.partitions).find(|it| it.device == device);
-            partition.is_some_and(|partition| std::mem::take(&mut partition.keep_data))
-        };
-        for group in vgs.iter_mut() {
-            // Not `any`: each physical volume hands its flag on.
-            group.keep_data = group.pvs.iter().filter(|device| is_kept(device)).count() > 0;
-        }
-        for file_system in filesystems.iter_mut() {
-            file_system.keep_data = is_kept(&file_system.device);
-        }
-        for group in vgs.iter_mut().filter(|group| group.keep_data) {
-            for volume in lvs.iter_mut().filter(|volume| volume.vg == group.name) {
-                group.keep_data = false;
-                volume.keep_data = true;
-            }
-        }
-        for volume in lvs.iter_mut().filter(|volume| volume.keep_data) {
-            if let Some(file_system) = filesystems.iter_mut().find(|it| it.device == volume.device) {
-                volume.keep_data = false;
-                file_system.keep_data = true;
-            }
-        }
-        for array in mds.iter() {
-            // Upstream made the file system anew although its members were kept.
-            let keeps = self.kept_members.iter().any(|(name, is_kept)| *name == array.name && *is_kept);
-            if let Some(file_system) = filesystems.iter_mut().find(|it| keeps && it.device == array.name) {
-                file_system.keep_data = true;
-            }
-        }
-        let mut partitions = self.layout.disks.iter().flat_map(|disk| &disk.partitions);
-        self.layout.skip_partitioning = partitions.any(|it| it.keep_data)
-            || self.layout.vgs.iter().any(|it| it.keep_data)
-            || self.layout.lvs.iter().any(|it| it.keep_data)
-            || self.layout.filesystems.iter().any(|it| it.keep_data);
     }
 }
 

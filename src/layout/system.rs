@@ -1,6 +1,7 @@
 //! What the layout says of the installed system: its name, images, boot loader, fstab.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
+use crate::layout::findings::Findings;
 use crate::layout::model::{BootLoader, Image, Layout, OperatingSystem};
 use crate::request::{Request, SideCar};
 
@@ -33,27 +34,19 @@ pub fn is_centos_6(system: &OperatingSystem) -> bool {
 
 /// Gives each image its target, and each file system the knowledge whether an image brings it.
 ///
-/// # Errors
-/// `Request` when an image has no file system to go to, or goes to one that is kept.
-pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut Layout) -> Result<()> {
+/// It is a fault of the request when an image has no file system to go to, or goes to one that is kept.
+pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut Layout, findings: &mut Findings) {
     for spec in &request.images {
-        let path = format!("$.ks_meta.image_data[{:?}]", spec.mount);
         let Some(target) = layout.filesystems.iter_mut().find(|it| it.mount.as_ref() == Some(&spec.mount)) else {
             let mounts: Vec<_> = layout.filesystems.iter().filter_map(|it| it.mount.as_deref()).collect();
-            return Err(Error::new(
-                Kind::Request,
-                format!(
-                    "{path}: expected the mount point of a file system ({}), found {}",
-                    mounts.join(", "),
-                    spec.mount
-                ),
-            ));
+            let wanted = format!("the mount point of a file system ({})", mounts.join(", "));
+            let message = format!("{}: expected {wanted}, found {}", spec.path, spec.mount);
+            findings.fault(Error::new(Kind::Request, message));
+            continue;
         };
         if target.keep_data {
-            return Err(Error::new(
-                Kind::Request,
-                format!("{path}: the image would overwrite {}, which is to be kept (keep_data)", target.device),
-            ));
+            let what = format!("the image would overwrite {}, which is to be kept (keep_data)", target.device);
+            findings.fault(Error::new(Kind::Request, format!("{}: {what}", spec.path)));
         }
         target.from_image = true;
         let meta = side_car.and_then(|side_car| side_car.image(&spec.uri));
@@ -69,7 +62,6 @@ pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut 
     for file_system in &mut layout.filesystems {
         file_system.mkfs = !file_system.from_image && !file_system.keep_data;
     }
-    Ok(())
 }
 
 /// What starts the installed system.

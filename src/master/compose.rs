@@ -367,6 +367,7 @@ fn bare_disk(name: String, size: u64, links: Vec<String>, is_removable: bool) ->
         dm_uuid: None,
         paths: Vec::new(),
         table: None,
+        lacks_protective_mbr: false,
         partitions: Vec::new(),
         signatures: Vec::new(),
         has_data: None,

@@ -1,5 +1,6 @@
 //! External tools: one list of all that may be called, argument vectors, checked exit status.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,15 @@ pub struct Output {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
+}
+
+impl Output {
+    /// Standard output as `KEY=VALUE` lines; other lines are left out.
+    #[must_use]
+    pub fn assignments(&self) -> BTreeMap<String, String> {
+        let pairs = self.stdout.lines().filter_map(|line| line.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
 }
 
 /// A call of a tool: arguments as a vector, never a shell string, never a secret among them.

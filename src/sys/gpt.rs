@@ -17,6 +17,8 @@ use crate::units::{Bytes, Lba, SectorSize};
 
 /// Entries of a table; UEFI 2.10, section 5.3.1 asks for room for 128 at least.
 const ENTRIES: u32 = 128;
+/// More entries than any tool makes.
+const MAX_ENTRIES: u32 = 1024;
 /// Bytes of an entry.
 const ENTRY_SIZE: u32 = 128;
 /// Where the entries begin: after the protective MBR and the header.
@@ -102,6 +104,7 @@ pub fn write<D: Read + Write + Seek + std::fmt::Debug>(
 pub fn read<D: Read + Write + Seek + std::fmt::Debug>(medium: &mut D, sector_size: SectorSize) -> Result<Table> {
     let block = block_size(sector_size);
     let fault = || "reading the partition table";
+    refuse_large_arrays(medium, sector_size)?;
     let disk = gpt::GptConfig::new()
         .writable(false)
         .only_valid_headers(true)
@@ -118,6 +121,22 @@ pub fn read<D: Read + Write + Seek + std::fmt::Debug>(medium: &mut D, sector_siz
         name: it.name.clone(),
     });
     Ok(Table { guid: *disk.guid(), entries: entries.collect() })
+}
+
+/// The crate takes the size of the entry array from the header as it stands there.
+fn refuse_large_arrays<D: Read + Seek>(medium: &mut D, sector_size: SectorSize) -> Result<()> {
+    let mut header = [0; 92];
+    medium
+        .seek(SeekFrom::Start(sector_size.get()))
+        .and_then(|_| medium.read_exact(&mut header))
+        .context(Kind::Medium, || "reading the partition table")?;
+    // Offsets of the number of entries and of their size: UEFI 2.10, section 5.3.2.
+    let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (count, size) = (field(80), field(84));
+    if &header[..8] == b"EFI PART" && count <= MAX_ENTRIES && size == ENTRY_SIZE {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Medium, "reading the partition table: no GPT with at most 1024 entries of 128 bytes"))
 }
 
 fn block_size(sector_size: SectorSize) -> LogicalBlockSize {

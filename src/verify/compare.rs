@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Difference;
+use crate::layout::LVM_EXTENT;
 use crate::plan::TablePartition;
 use crate::units::Mib;
-
-/// LVM's default extent.
-const EXTENT: u64 = 4 << 20;
 
 /// A partition table as it was read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -106,7 +104,8 @@ fn join(names: &BTreeSet<&str>) -> String {
 }
 
 pub fn volume(group: &str, name: &str, size: Mib, found: Option<u64>) -> Vec<Difference> {
-    let planned = size.bytes().map_or(u64::MAX, |size| size.get().div_ceil(EXTENT).saturating_mul(EXTENT));
+    let extents = size.get().checked_next_multiple_of(LVM_EXTENT.get()).map(Mib::new);
+    let planned = extents.and_then(Mib::bytes).map_or(u64::MAX, |size| size.get());
     let found = found.map_or_else(|| "no such volume".to_owned(), |size| format!("{size} bytes"));
     differ(&format!("volume {group}/{name}"), format!("{planned} bytes"), found).into_iter().collect()
 }

@@ -48,15 +48,9 @@ pub fn table(device: &str) -> Result<TableFacts> {
     })
 }
 
-/// `KEY=VALUE` lines.
-fn assignments(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
 /// What mdadm says of an array.
 pub fn array(device: &str) -> Result<BTreeMap<String, String>> {
-    Ok(assignments(&Call::new(Tool::Mdadm, ["--detail", "--export", device]).run()?.stdout))
+    Ok(Call::new(Tool::Mdadm, ["--detail", "--export", device]).run()?.assignments())
 }
 
 /// The physical volumes of a group.
@@ -84,7 +78,7 @@ fn rows<'a>(report: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value>
 /// What libblkid finds on a device, read from the device itself.
 pub fn file_system(device: &str) -> Result<BTreeMap<String, String>> {
     let output = Call::new(Tool::Blkid, ["--probe", "--output", "export", device]).allow(&[BLKID_NOTHING]).run()?;
-    Ok(assignments(&output.stdout))
+    Ok(output.assignments())
 }
 
 /// The installed system's fstab.
