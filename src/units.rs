@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 /// A number of bytes: a size or an offset from the start of a medium.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Bytes(u64);
 
 /// A number of mebibytes (2^20 bytes), the unit of `ks_spaces`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Mib(u64);
 
@@ -21,6 +23,7 @@ pub struct Lba(u64);
 
 /// Bytes per logical sector of a disk: 512 or 4096.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("enum" = [512, 4096])))]
 #[serde(try_from = "u32", into = "u32")]
 pub enum SectorSize {
     /// 512 bytes.

@@ -6,6 +6,7 @@ use crate::units::{Bytes, SectorSize};
 
 /// A whole machine. What could not be read is absent, and `warnings` says why.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Inventory {
     /// Firmware and how it started this system.
@@ -30,6 +31,7 @@ pub struct Inventory {
 
 /// How the firmware started this system.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FirmwareMode {
     /// Legacy BIOS, or a UEFI in compatibility mode.
@@ -43,6 +45,7 @@ pub enum FirmwareMode {
 
 /// Firmware.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Firmware {
     /// How it started this system.
@@ -54,6 +57,7 @@ pub struct Firmware {
 
 /// What the machine says of itself (SMBIOS).
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[allow(missing_docs, reason = "the fields are SMBIOS' own names")]
 pub struct System {
@@ -79,6 +83,7 @@ pub struct System {
 
 /// Processors.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Cpu {
     /// Model of the first processor, blanks squeezed.
@@ -97,6 +102,7 @@ pub struct Cpu {
 
 /// Memory.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Memory {
     /// What the kernel can use, in bytes (`MemTotal`).
@@ -105,6 +111,7 @@ pub struct Memory {
 
 /// A whole disk: what carries a partition table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Disk {
     /// Kernel name with `/` for `!`, without `/dev/`: `sda`, `cciss/c0d0`, `mapper/NAME` for a multipath map.
     pub name: String,
@@ -221,6 +228,7 @@ impl Disk {
 
 /// A disk that is one way to the storage behind a multipath map, and therefore nothing to write to by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MultipathPath {
     /// Kernel name, as in [`Disk::name`].
     pub name: String,
@@ -231,6 +239,7 @@ pub struct MultipathPath {
 
 /// A partition as the kernel knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Partition {
     /// Number in its table.
     pub number: u32,
@@ -244,6 +253,7 @@ pub struct Partition {
 
 /// Something recognised on a disk or partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Signature {
     /// Where: the disk's or the partition's device node.
     pub device: String,
@@ -259,6 +269,7 @@ pub struct Signature {
 
 /// What uses a disk or one of its partitions now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Use {
     /// A mounted file system.
@@ -286,6 +297,7 @@ pub enum Use {
 
 /// An LVM volume group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VolumeGroup {
     /// Name.
     pub name: String,
@@ -299,6 +311,7 @@ pub struct VolumeGroup {
 
 /// An LVM physical volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PhysicalVolume {
     /// Device node, or `[unknown]` for a missing one.
     pub device: String,
@@ -308,6 +321,7 @@ pub struct PhysicalVolume {
 
 /// An LVM logical volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogicalVolume {
     /// Name.
     pub name: String,
@@ -319,6 +333,7 @@ pub struct LogicalVolume {
 
 /// An md array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Array {
     /// Device node: `/dev/md0`.
     pub device: String,
@@ -338,6 +353,7 @@ pub struct Array {
 
 /// A physical network interface.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Interface {
     /// Kernel name.
@@ -385,6 +401,7 @@ pub struct Interface {
 
 /// Something that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Warning {
     /// What was to be read: a path or the name of a source.
     pub source: String,

@@ -15,6 +15,7 @@ pub const CEPH_OSD: &str = "4fbd7e29-9d25-41b8-afd0-062c0ceff05d";
 
 /// Where everything goes, in exact numbers.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Layout {
     /// Whether anything is kept, so that no table, array or volume is made anew where it lies.
     pub skip_partitioning: bool,
@@ -48,6 +49,7 @@ pub struct Layout {
 
 /// A disk that is prepared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LaidDisk {
     /// The document's name for it.
     pub ks_name: String,
@@ -65,6 +67,7 @@ pub struct LaidDisk {
 
 /// A partition. It occupies the bytes from `start_mib` up to, excluding, `end_mib`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct LaidPartition {
     pub number: u32,
@@ -84,6 +87,7 @@ pub struct LaidPartition {
 
 /// An md array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Md {
     pub name: String,
@@ -96,6 +100,7 @@ pub struct Md {
 
 /// An LVM physical volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Pv {
     pub name: String,
@@ -105,6 +110,7 @@ pub struct Pv {
 
 /// An LVM volume group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Vg {
     pub name: String,
@@ -114,6 +120,7 @@ pub struct Vg {
 
 /// An LVM logical volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Lv {
     pub name: String,
@@ -125,6 +132,7 @@ pub struct Lv {
 
 /// A file system, or swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileSystem {
     /// Device node.
     pub device: String,
@@ -147,6 +155,7 @@ pub struct FileSystem {
 
 /// An image and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Image {
     /// Where it comes from.
     pub uri: String,
@@ -164,6 +173,7 @@ pub struct Image {
 
 /// What is installed, by upstream's names.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct OperatingSystem {
     pub name: String,
@@ -173,6 +183,7 @@ pub struct OperatingSystem {
 
 /// What starts the installed system.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootLoader {
     /// GRUB 1 or 2, judged by the operating system.
     pub grub_version_by_os: u8,

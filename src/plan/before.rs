@@ -15,6 +15,7 @@ const ARRAY_MEMBER: &str = "linux_raid_member";
 
 /// What becomes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// It is erased and gets a table of its own.
@@ -25,6 +26,7 @@ pub enum Fate {
 
 /// A disk of the plan and what was on it when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskBefore {
     /// Which disk.
     pub disk: DiskIdentity,
@@ -40,6 +42,7 @@ pub struct DiskBefore {
 
 /// A partition that was there when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartitionBefore {
     /// Number.
     pub number: u32,

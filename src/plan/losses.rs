@@ -10,6 +10,7 @@ use crate::plan::before::{describe, unexplained};
 
 /// Something that is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Loss {
     /// The disk that it lies on.
     pub disk: String,

@@ -26,6 +26,7 @@ pub use step::{BootStorage, DiskIdentity, Expectation, Step, TablePartition, Tar
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// `sha256:HEX` over the plan without this key, as JSON with sorted keys and no white space.
     pub digest: String,

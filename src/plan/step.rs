@@ -9,6 +9,7 @@ use crate::units::{Bytes, Mib, SectorSize};
 
 /// By what a disk is recognised again when the plan is carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskIdentity {
     /// Device node.
     pub device: String,
@@ -26,6 +27,7 @@ pub struct DiskIdentity {
 
 /// An entry of a partition table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TablePartition {
     /// Number.
     pub number: u32,
@@ -45,6 +47,7 @@ pub struct TablePartition {
 
 /// A file system of the installed system, and where it is mounted while it is worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TargetMount {
     /// Device node.
     pub device: String,
@@ -56,6 +59,7 @@ pub struct TargetMount {
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "do", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields repeat the layout's")]
 pub enum Step {
@@ -201,6 +205,7 @@ impl fmt::Display for Step {
 
 /// What the file system with the kernel lies on: GRUB needs another module for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum BootStorage {
@@ -211,6 +216,7 @@ pub enum BootStorage {
 
 /// What must be true of the medium when all steps are done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "that", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields repeat the layout's")]
 pub enum Expectation {

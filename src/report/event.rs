@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A run begins.
@@ -24,6 +25,7 @@ pub enum EventKind {
 
 /// One event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// The run it belongs to.
     pub run: String,

@@ -94,6 +94,7 @@ pub struct AdminInterface {
 
 /// A name that an interface is to have.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NicName {
     /// MAC address, lower case.
     pub mac: String,
