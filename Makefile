@@ -20,6 +20,8 @@ export AGENT ?=
 E2E ?=
 
 CARGO ?= cargo
+# One set for everything that is checked and tested, so that it is compiled once. What is shipped has no `schema`.
+CHECKED := master,schema
 DEMO := $(or $(CARGO_TARGET_DIR),target)/debug/examples/demo
 # The last line of the demo is a command to copy; make's own words must not follow it.
 MAKEFLAGS += --no-print-directory
@@ -28,7 +30,7 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root test test-static e2e demo demo-stop bench clean
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -55,26 +57,29 @@ vm-images: ## bootstrap with the cloud kernel and small OS image, for tests and 
 lint: ## formatting, clippy, shellcheck, documentation, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features master -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features master,e2e -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --features master
+	$(CARGO) clippy --locked --all-targets --features $(CHECKED) -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features $(CHECKED),e2e -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --features $(CHECKED)
 	packaging/lint/shell.sh
 	packaging/lint/dependencies.sh
 
 test-quick: ## tests that need neither root nor a virtual machine
-	$(CARGO) test --locked --features master -- --skip needs_root
+	$(CARGO) test --locked --features $(CHECKED) -- --skip needs_root
 
 test-root: ## tests that need root and no virtual machine
-	$(CARGO) test --locked --features master -- needs_root
+	$(CARGO) test --locked --features $(CHECKED) -- needs_root
+
+schema: ## write docs/schema anew from the types
+	UPDATE_GOLDEN=1 $(CARGO) test --locked --features $(CHECKED) --test schemas published
 
 test: setup lint test-quick test-root vm-images test-static e2e ## everything that must pass (root)
 
 test-static: ## the static agent in an empty root directory (root, after `make static`)
 	BEDPLATE_STATIC=$(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu/release/bedplate \
-		$(CARGO) test --locked --features master,e2e --test static_binary
+		$(CARGO) test --locked --features $(CHECKED),e2e --test static_binary
 
 e2e: ## scenarios in virtual machines (root; E2E=name picks)
-	$(CARGO) test --locked --features master,e2e --test e2e -- --nocapture $(E2E)
+	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e -- --nocapture $(E2E)
 
 demo: setup vm-images ## provision a virtual machine from discovery to its first boot (root; KEEP=1)
 	$(CARGO) build --locked --features master --bins --example demo

@@ -15,8 +15,8 @@ packages=(
     fdisk gdisk lvm2 mdadm xfsprogs btrfs-progs dmsetup udev kmod
     # virtual machines and their network
     qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2
-    # lint
-    shellcheck
+    # lint, and the validator of the schemas
+    shellcheck python3-jsonschema
 )
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whose fault an error is. Each kind has its own exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The caller's options.

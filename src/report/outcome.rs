@@ -6,6 +6,7 @@ use crate::error::{Error, Kind};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything was done and verified.
@@ -16,6 +17,7 @@ pub enum Outcome {
 
 /// The error that ended a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorReport {
     /// The exit code.
     pub code: u8,
@@ -48,6 +50,7 @@ impl ErrorReport {
 
 /// In what state a run left a disk that it was allowed to touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DiskState {
     /// Not one byte was written.
@@ -60,6 +63,7 @@ pub enum DiskState {
 
 /// One step of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepReport {
     /// The step's identifier.
     pub step: String,
@@ -71,6 +75,7 @@ pub struct StepReport {
 
 /// One image that was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageReport {
     /// Where it came from, without credentials.
     pub source: String,
@@ -90,6 +95,7 @@ pub struct ImageReport {
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// The run's identifier, as in its events.
     pub run: String,

@@ -5,4 +5,5 @@
 
 pub mod http_server;
 pub mod loop_device;
+pub mod planning;
 pub mod scratch;
