@@ -1,23 +1,30 @@
 //! What is wanted: a provision.json as a typed value. Pure; knows nothing of the machine.
 
+mod check;
+mod contradictions;
+mod findings;
+mod first_boot;
+mod grammar;
 mod image_meta;
 mod model;
 mod nailgun;
 mod names;
 mod reader;
+mod schema;
 mod spaces;
-
-use serde_json::Value;
+mod text;
 
 use crate::error::{Error, Kind, Result};
 
+pub use findings::Violation;
 pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
     Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName,
     PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
-pub use reader::Violation;
+pub use schema::schema;
+pub use text::LIMIT;
 
 /// A request and what was odd about its document.
 #[derive(Debug, Clone)]
@@ -42,10 +49,14 @@ pub struct Checked {
 /// Reads a document: JSON, or YAML of which JSON is a part.
 ///
 /// # Errors
-/// `Request` when it is neither.
+/// `Request` when it is neither, or larger than [`LIMIT`]. The error has a JSON path, if only `$`.
 pub fn check(document: &[u8]) -> Result<Checked> {
-    let value = parse_text(document)?;
-    let (request, findings) = nailgun::read(&value);
+    let (value, findings) = text::read(document)?;
+    let (request, mut findings) = match value {
+        Some(value) => nailgun::read(&value, findings),
+        None => (None, findings),
+    };
+    findings.close();
     Ok(Checked { request, violations: findings.violations, warnings: findings.warnings })
 }
 
@@ -66,26 +77,10 @@ pub fn parse(document: &[u8]) -> Result<Parsed> {
     }
 }
 
-/// JSON first: its errors are the more exact ones. YAML only where the document does not look like JSON.
-fn parse_text(document: &[u8]) -> Result<Value> {
-    let not_json = match serde_json::from_slice(document) {
-        Ok(value) => return Ok(value),
-        Err(cause) => cause,
-    };
-    let text = std::str::from_utf8(document)
-        .map_err(|cause| Error::caused(Kind::Request, "reading the request: $: expected UTF-8", cause))?;
-    if text.trim_start().starts_with(['{', '[', '"']) || text.trim().is_empty() {
-        return Err(Error::caused(Kind::Request, "reading the request: $: it is not JSON", not_json));
-    }
-    serde_saphyr::from_str(text).map_err(|cause| {
-        let cause = cause.to_string();
-        let line = cause.lines().next().unwrap_or_default();
-        Error::new(Kind::Request, format!("reading the request: $: it is neither JSON ({not_json}) nor YAML ({line})"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn fixture(name: &str) -> Value {
@@ -132,8 +127,8 @@ mod tests {
             [
                 "$.hostname: expected a string, found the number 7",
                 "$.ks_meta.pm_data.ks_spaces[0].volumes[3].size: expected an integer, found the string \"59456\"",
-                "$.ks_meta.pm_data.ks_spaces[1].volumes[0].mount: expected \"none\", \"swap\" or an absolute path, found the string \"../etc\"",
                 "$.ks_meta.image_data[\"/\"].container: expected one of the image containers \"gzip\" and \"raw\", found the string \"zip\"",
+                "$.ks_meta.pm_data.ks_spaces[1].volumes[0].mount: expected \"none\", \"swap\" or an absolute path, found the string \"../etc\"",
             ]
         );
     }

@@ -1,7 +1,5 @@
 //! Reads `ks_spaces`: disks with their volumes, volume groups with theirs.
 
-use std::collections::BTreeMap;
-
 use super::model::{DiskExpect, DiskSpec, LvSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
 use super::names;
 use super::reader::{Field, Object};
@@ -13,63 +11,48 @@ const MAX_ROOT: u64 = 16_777_216;
 /// What `size` of a PV must set aside for LVM's metadata at least; upstream's formula needs as much.
 const MIN_LVM_META: i64 = 10;
 
-/// Reads the list; nothing when it has a fault.
-pub fn read(field: &Field<'_>) -> Option<(Vec<DiskSpec>, Vec<VgSpec>)> {
+/// Reads the list; nothing when it has a fault. `has_scheme` tells that the document describes its disks elsewhere.
+pub fn read(field: &Field<'_>, has_scheme: bool) -> Option<(Vec<DiskSpec>, Vec<VgSpec>)> {
     let (mut disks, mut groups) = (Vec::new(), Vec::new());
-    let mut is_whole = true;
+    let (mut is_empty, mut is_whole) = (true, true);
     for item in field.list()? {
-        let Some(object) = item.object() else {
-            is_whole = false;
-            continue;
-        };
-        let kind = object.required("type").and_then(|kind| kind.string().map(|text| (kind, text)));
-        match kind.as_ref().map(|(_, text)| text.as_str()) {
-            Some("disk") => match disk(&item, &object) {
-                Some(disk) => disks.push(disk),
-                None => is_whole = false,
-            },
-            Some("vg") => match group(&item, &object) {
-                Some(group) => groups.push(group),
-                None => is_whole = false,
-            },
-            _ => {
-                if let Some((kind, _)) = kind {
-                    kind.expected("\"disk\" or \"vg\"");
-                }
-                is_whole = false;
-            }
+        is_empty = false;
+        match item.variant() {
+            Some(("disk", object)) => push(&mut disks, disk(&item, &object), &mut is_whole),
+            Some(("vg", object)) => push(&mut groups, group(&item, &object), &mut is_whole),
+            _ => is_whole = false,
         }
     }
-    if is_whole && disks.is_empty() {
+    if is_empty && has_scheme {
+        field.fault(
+            "expected at least one disk, found none: the data driver nailgun_simple with $.partitioning is not supported",
+        );
+    } else if is_whole && disks.is_empty() {
         field.fault("expected at least one disk, found none");
-        return None;
     }
-    if is_whole {
-        find_contradictions(field, &disks, &groups);
-    }
-    is_whole.then_some((disks, groups))
+    (is_whole && !disks.is_empty()).then_some((disks, groups))
+}
+
+fn push<T>(list: &mut Vec<T>, item: Option<T>, is_whole: &mut bool) {
+    *is_whole &= item.is_some();
+    list.extend(item);
 }
 
 fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
-    object.unused(&["free_space"]);
-    let device = |key: &str| object.required(key).and_then(|field| device_name(&field));
+    let device = |key: &str| object.get(key).and_then(|field| device_name(&field));
     let (id, name) = (device("id"), device("name"));
-    let size = object.required("size").and_then(|field| size(&field));
-    let extra = match object.optional("extra") {
-        Some(field) => field.list().and_then(|links| links.iter().map(device_name).collect()),
-        None => Some(Vec::new()),
-    };
-    let is_bootable = object.optional("bootable").and_then(|field| field.flag()).unwrap_or(false);
-    let expect = object.optional("expect").map_or(Some(None), |field| expect(&field).map(Some));
-    let volumes = object.required("volumes").and_then(|field| field.list());
-    let volumes = volumes.and_then(|volumes| collect(volumes.iter().map(volume)));
+    let size = object.get("size").and_then(|field| size(&field));
+    let extra = object.optional("extra", |field| each(field, device_name));
+    let is_bootable = object.optional("bootable", Field::flag);
+    let expect = object.optional("expect", expect);
+    let volumes = object.get("volumes").and_then(|field| each(&field, volume));
     Some(DiskSpec {
         path: item.path().to_owned(),
         name: name?,
         id: id?,
-        extra: extra?,
+        extra: extra?.unwrap_or_default(),
         size: size?,
-        is_bootable,
+        is_bootable: is_bootable?.unwrap_or(false),
         expect: expect?,
         volumes: volumes?,
     })
@@ -78,27 +61,29 @@ fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
 /// The extension clause that says which disk it must be and what may be on it.
 fn expect(field: &Field<'_>) -> Option<DiskExpect> {
     let object = field.object()?;
-    let text = |key: &str| object.optional(key).map_or(Some(None), |field| field.word().map(Some));
-    let mib = |key: &str| object.optional(key).map_or(Some(None), |field| size(&field).map(Some));
+    let text = |key: &str| object.optional(key, Field::word);
     let (serial, wwn) = (text("serial"), text("wwn"));
-    let (min_size, max_size) = (mib("min_size"), mib("max_size"));
-    let is_rotational = object.optional("rotational").map_or(Some(None), |field| field.flag().map(Some));
-    let content = object.optional("content").map_or(Some(false), |field| {
-        field.parsed("\"empty_or_ours\"", |text| (text == "empty_or_ours").then_some(true))
-    });
+    let (min_size, max_size) = (object.optional("min_size", size), object.optional("max_size", size));
+    let is_rotational = object.optional("rotational", Field::flag);
+    let content = object.optional("content", |field| field.text().map(|text| text == "empty_or_ours"));
+    if let (Some(Some(min)), Some(Some(max))) = (min_size, max_size)
+        && min > max
+    {
+        field.fault(format!("min_size {min} is larger than max_size {max}"));
+    }
     Some(DiskExpect {
         serial: serial?,
         wwn: wwn?,
         min_size: min_size?,
         max_size: max_size?,
         is_rotational: is_rotational?,
-        is_empty_or_ours: content?,
+        is_empty_or_ours: content?.unwrap_or(false),
     })
 }
 
 /// All of them, each having been read so that each fault is found.
-fn collect<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
-    let items: Vec<_> = items.collect();
+fn each<T>(list: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let items: Vec<_> = list.list()?.map(|field| read(&field)).collect();
     items.into_iter().collect()
 }
 
@@ -111,70 +96,42 @@ fn device_name(field: &Field<'_>) -> Option<String> {
 
 /// Sizes of zero and below mean that the volume is not wanted.
 fn size(field: &Field<'_>) -> Option<Mib> {
-    let size = u64::try_from(field.integer()?).unwrap_or(0);
-    let fits = Mib::new(size).bytes().is_some();
+    let size = Mib::new(u64::try_from(field.integer()?).unwrap_or(0));
+    let fits = size.bytes().is_some();
     if !fits {
         field.expected("a size in MiB below 2^44");
     }
-    fits.then(|| Mib::new(size))
+    fits.then_some(size)
 }
 
 fn volume(item: &Field<'_>) -> Option<VolumeSpec> {
-    let object = item.object()?;
-    let kind = object.required("type").and_then(|kind| kind.string().map(|text| (kind, text)));
-    let size = object.required("size").and_then(|field| size(&field));
-    let name = object.get("name").and_then(|field| field.string());
-    let keep_data = object.optional("keep_data").is_some_and(|field| field.flag() == Some(true));
-    let (kind, text) = kind?;
-    let kind = match text.as_str() {
-        "boot" => ignore_content(&object, VolumeKind::Boot),
-        "lvm_meta_pool" => ignore_content(&object, VolumeKind::LvmMetaPool),
-        "partition" => Content::read(&object).map(|content| VolumeKind::Partition {
-            mount: content.mount,
-            file_system: content.file_system,
-            label: content.label,
-            type_guid: content.type_guid,
-        }),
-        "raid" => Content::read(&object).map(|content| VolumeKind::Raid {
-            mount: content.mount,
-            file_system: content.file_system,
-            label: content.label,
-            type_guid: content.type_guid,
-        }),
+    let (kind, object) = item.variant()?;
+    let size = object.get("size").and_then(|field| size(&field));
+    let name = object.optional("name", |field| field.text().map(str::to_owned));
+    let keep_data = object.optional("keep_data", Field::flag);
+    let kind = match kind {
+        "boot" => Some(VolumeKind::Boot),
+        "lvm_meta_pool" => Some(VolumeKind::LvmMetaPool),
         "pv" => physical_volume(&object, size),
         _ => {
-            kind.expected("one of \"boot\", \"lvm_meta_pool\", \"partition\", \"raid\", \"pv\"");
-            None
+            let content = Content::read(&object, size);
+            let type_guid =
+                object.optional("partition_guid", |field| field.parsed("a partition type GUID", names::guid));
+            content.zip(type_guid).map(|(Content { mount, file_system, label }, type_guid)| match kind {
+                "raid" => VolumeKind::Raid { mount, file_system, label, type_guid },
+                _ => VolumeKind::Partition { mount, file_system, label, type_guid },
+            })
         }
     };
-    let (kind, size) = (kind?, size?);
-    check_root_size(&object, &kind, size);
-    Some(VolumeSpec { path: item.path().to_owned(), kind, size, name, keep_data })
-}
-
-/// Reservations may carry the keys of a file system; they mean nothing there.
-fn ignore_content(object: &Object<'_>, kind: VolumeKind) -> Option<VolumeKind> {
-    object.unused(&["mount", "file_system", "disk_label", "partition_guid", "vg", "lvm_meta_size"]);
-    Some(kind)
-}
-
-fn check_root_size(object: &Object<'_>, kind: &VolumeKind, size: Mib) {
-    let (VolumeKind::Partition { mount, .. } | VolumeKind::Raid { mount, .. }) = kind else { return };
-    if let Some(field) = object.get("size") {
-        refuse_large_root(&field, mount, size);
-    }
-}
-
-fn refuse_large_root(field: &Field<'_>, mount: &Mount, size: Mib) {
-    if *mount == Mount::Path("/".to_owned()) && size.get() > MAX_ROOT {
-        field.expected("at most 16777216 MiB (16 TiB) for a volume mounted on /");
-    }
+    let path = item.path().to_owned();
+    Some(VolumeSpec { path, kind: kind?, size: size?, name: name?, keep_data: keep_data?.unwrap_or(false) })
 }
 
 fn physical_volume(object: &Object<'_>, size: Option<Mib>) -> Option<VolumeKind> {
-    object.unused(&["mount", "file_system", "disk_label", "partition_guid"]);
-    let vg = object.required("vg").and_then(|field| lvm_name(&field));
-    let meta = object.required("lvm_meta_size").and_then(|field| field.integer().map(|size| (field, size)));
+    let vg = object
+        .get("vg")
+        .and_then(|field| lvm_name(&field, "that is not in /dev already", names::is_reserved_for_groups));
+    let meta = object.get("lvm_meta_size").and_then(|field| field.integer().map(|size| (field, size)));
     let (field, meta) = meta?;
     let is_wanted = size.is_some_and(|size| size.get() > 0);
     if is_wanted && meta < MIN_LVM_META {
@@ -188,8 +145,13 @@ fn physical_volume(object: &Object<'_>, size: Option<Mib>) -> Option<VolumeKind>
     Some(VolumeKind::Pv { vg: vg?, lvm_meta_size: Mib::new(u64::try_from(meta).unwrap_or(0)) })
 }
 
-fn lvm_name(field: &Field<'_>) -> Option<String> {
-    field.parsed("an LVM name", |text| names::is_lvm_name(text).then(|| text.to_owned()))
+fn lvm_name(field: &Field<'_>, free: &str, is_reserved: impl Fn(&str) -> bool) -> Option<String> {
+    let name = field.parsed("an LVM name", |text| names::is_lvm_name(text).then(|| text.to_owned()))?;
+    if is_reserved(&name) {
+        field.expected(&format!("a name {free}"));
+        return None;
+    }
+    Some(name)
 }
 
 /// The keys that say what goes on a partition, an array or a logical volume.
@@ -197,125 +159,68 @@ struct Content {
     mount: Mount,
     file_system: Option<String>,
     label: Option<String>,
-    type_guid: Option<String>,
 }
 
 impl Content {
-    fn read(object: &Object<'_>) -> Option<Self> {
-        let mount = match object.get("mount") {
-            None => Some(Mount::None),
-            Some(field) => field.parsed("\"none\", \"swap\" or an absolute path", |text| match text {
-                "none" => Some(Mount::None),
-                "swap" => Some(Mount::Swap),
-                path => names::is_mount_point(path).then(|| Mount::Path(path.to_owned())),
-            }),
-        };
-        let file_system = match object.get("file_system") {
-            None => Some(None),
-            Some(field) => field
-                .parsed("the name of a file system", |text| {
-                    let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-                    is_name.then(|| text.to_owned())
-                })
-                .map(|name| (name != "none").then_some(name)),
-        };
-        let label = object.optional("disk_label").map_or(Some(None), |field| {
-            field
-                .parsed("a label without control characters", |text| {
-                    (!text.chars().any(char::is_control)).then(|| text.to_owned())
-                })
-                .map(|label| (!label.is_empty()).then_some(label))
+    fn read(object: &Object<'_>, size: Option<Mib>) -> Option<Self> {
+        let mount = object.optional("mount", mount).map(|mount| mount.unwrap_or(Mount::None));
+        let file_system = object.optional("file_system", |field| {
+            field.parsed("the name of a file system", |text| {
+                let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+                is_name.then(|| text.to_owned())
+            })
         });
-        let type_guid = object
-            .optional("partition_guid")
-            .map_or(Some(None), |field| field.parsed("a partition type GUID", names::guid).map(Some));
-        Some(Self { mount: mount?, file_system: file_system?, label: label?, type_guid: type_guid? })
+        let label = object.optional("disk_label", |field| {
+            field.parsed("a label without control characters", |text| {
+                (!text.chars().any(char::is_control)).then(|| text.to_owned())
+            })
+        });
+        let mount = mount?;
+        if mount == Mount::Path("/".to_owned())
+            && size.is_some_and(|size| size.get() > MAX_ROOT)
+            && let Some(field) = object.get("size")
+        {
+            field.expected("at most 16777216 MiB (16 TiB) for a volume mounted on /");
+        }
+        Some(Self {
+            mount,
+            file_system: file_system?.filter(|name| name != "none"),
+            label: label?.filter(|label| !label.is_empty()),
+        })
     }
 }
 
+fn mount(field: &Field<'_>) -> Option<Mount> {
+    let mount = field.parsed("\"none\", \"swap\" or an absolute path", |text| match text {
+        "none" => Some(Mount::None),
+        "swap" => Some(Mount::Swap),
+        path => names::is_mount_point(path).then(|| Mount::Path(path.to_owned())),
+    })?;
+    if let Mount::Path(path) = &mount
+        && let Some(hidden) = names::hidden_at_boot(path)
+    {
+        field.fault(format!(
+            "expected a place that stays visible: the kernel's file system on {hidden} would hide {path}"
+        ));
+    }
+    Some(mount)
+}
+
 fn group(item: &Field<'_>, object: &Object<'_>) -> Option<VgSpec> {
-    object.unused(&["label", "min_size", "_allocate_size"]);
-    let name = object.required("id").and_then(|field| lvm_name(&field));
-    let volumes = object.required("volumes").and_then(|field| field.list());
-    let volumes = volumes.and_then(|volumes| collect(volumes.iter().map(logical_volume)));
+    let name = object
+        .get("id")
+        .and_then(|field| lvm_name(&field, "that is not in /dev already", names::is_reserved_for_groups));
+    let volumes = object.get("volumes").and_then(|field| each(&field, logical_volume));
     Some(VgSpec { path: item.path().to_owned(), name: name?, volumes: volumes? })
 }
 
 fn logical_volume(item: &Field<'_>) -> Option<LvSpec> {
-    let object = item.object()?;
-    // Nailgun sends it with ceph and cinder groups; a logical volume's own flag has no meaning (elevation sets it).
-    object.unused(&["keep_data", "partition_guid"]);
-    let kind = object.required("type").and_then(|kind| kind.parsed("\"lv\"", |text| (text == "lv").then_some(())));
-    let name = object.required("name").and_then(|field| lvm_name(&field));
-    let size_field = object.required("size");
-    let size = size_field.as_ref().and_then(size);
-    let content = Content::read(&object);
-    let (name, size, content) = (name?, size?, content?);
-    kind?;
-    if let Some(field) = size_field {
-        refuse_large_root(&field, &content.mount, size);
-    }
-    Some(LvSpec {
-        path: item.path().to_owned(),
-        name,
-        size,
-        mount: content.mount,
-        file_system: content.file_system,
-        label: content.label,
-    })
-}
-
-/// What each part allows and the whole does not.
-fn find_contradictions(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec]) {
-    let mut seen = BTreeMap::new();
-    for group in groups {
-        if let Some(first) = seen.insert(group.name.as_str(), group.path.as_str()) {
-            field.fault(format!("volume group {} is described twice: at {first} and at {}", group.name, group.path));
-        }
-        let mut volumes = BTreeMap::new();
-        for volume in &group.volumes {
-            if volumes.insert(volume.name.as_str(), ()).is_some() {
-                field.fault(format!("volume group {} has two volumes named {}", group.name, volume.name));
-            }
-        }
-    }
-    let mut names = BTreeMap::new();
-    for disk in disks {
-        if let Some(first) = names.insert(disk.name.as_str(), disk.path.as_str()) {
-            field.fault(format!("disk {} is described twice: at {first} and at {}", disk.name, disk.path));
-        }
-    }
-    for (mount, count) in mounts(disks, groups).into_iter().filter(|&(_, count)| count > 1) {
-        field.fault(format!("{count} file systems are to be mounted on {mount}"));
-    }
-}
-
-/// How many file systems go to each mount point. Members of one array are one; of several `/boot` only one is made.
-fn mounts<'a>(disks: &'a [DiskSpec], groups: &'a [VgSpec]) -> BTreeMap<&'a str, usize> {
-    let mut mounts = BTreeMap::new();
-    let mut shared = BTreeMap::new();
-    let on_disks = disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| volume.size > Mib::default());
-    for volume in on_disks {
-        match &volume.kind {
-            VolumeKind::Partition { mount: Mount::Path(path), .. } if path != "/boot" => {
-                *mounts.entry(path.as_str()).or_insert(0) += 1;
-            }
-            // Of several /boot on disks one is made; members of one array are one.
-            VolumeKind::Raid { mount: Mount::Path(path), .. }
-            | VolumeKind::Partition { mount: Mount::Path(path), .. } => {
-                shared.insert(path.as_str(), ());
-            }
-            _ => {}
-        }
-    }
-    let in_groups = groups.iter().flat_map(|group| &group.volumes).filter(|volume| volume.size > Mib::default());
-    for volume in in_groups {
-        if let Mount::Path(path) = &volume.mount {
-            *mounts.entry(path.as_str()).or_insert(0) += 1;
-        }
-    }
-    for path in shared.into_keys() {
-        *mounts.entry(path).or_insert(0) += 1;
-    }
-    mounts
+    let (_, object) = item.variant()?;
+    let name = object
+        .get("name")
+        .and_then(|field| lvm_name(&field, "that LVM does not keep for itself", names::is_reserved_for_volumes));
+    let size = object.get("size").and_then(|field| size(&field));
+    let content = Content::read(&object, size);
+    let Content { mount, file_system, label } = content?;
+    Some(LvSpec { path: item.path().to_owned(), name: name?, size: size?, mount, file_system, label })
 }

@@ -1,0 +1,232 @@
+//! What each part of a document allows and the whole does not. None of it needs a machine to be seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{DiskSpec, ImageSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
+use super::names::shown_uri;
+use super::reader::Field;
+use crate::units::Mib;
+
+/// File systems that this program makes.
+const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
+/// File systems that an image may bring: those whose UUID can be changed.
+const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
+/// What a file system is when the document does not say.
+const DEFAULT: &str = "xfs";
+/// What `/boot` is when a `raid` volume does not say.
+const DEFAULT_BOOT: &str = "ext2";
+
+/// A file system that the document asks for.
+struct Place<'a> {
+    /// Of the volume.
+    path: &'a str,
+    mount: &'a Mount,
+    kind: &'a str,
+    is_kept: bool,
+    /// It is one of several that make one: a member of an array, or a `/boot` of which one is made.
+    is_shared: bool,
+}
+
+/// Records each contradiction.
+pub fn find(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec], images: Option<&[ImageSpec]>) {
+    find_twins(field, disks, groups);
+    find_groups_without_place(field, disks, groups);
+    find_mixed_keeping(field, disks);
+    let places = places(disks, groups);
+    find_crowded_mounts(field, &places);
+    find_odd_file_systems(field, &places, images);
+    if let Some(images) = images {
+        find_homeless_images(field, &places, images);
+    }
+}
+
+/// What has the same name, or is the same disk, twice.
+fn find_twins(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec]) {
+    let disk_names: BTreeSet<_> = disks.iter().map(|disk| &disk.name).collect();
+    let mut seen = BTreeMap::new();
+    for VgSpec { path, name, volumes } in groups {
+        if let Some(first) = seen.insert(name.as_str(), path) {
+            field.fault_at(path, format!("volume group {name} is described twice: it is {first}, too"));
+        }
+        let mut seen = BTreeSet::new();
+        for volume in volumes.iter().filter(|volume| !seen.insert(volume.name.as_str())) {
+            field.fault_at(&volume.path, format!("volume group {name} has two volumes named {}", volume.name));
+        }
+        if disk_names.contains(name) {
+            field.fault_at(path, format!("volume group {name} cannot have the name of a disk"));
+        }
+    }
+    let (mut names, mut links) = (BTreeMap::new(), BTreeMap::new());
+    for disk in disks {
+        let DiskSpec { path, name, id, extra, .. } = disk;
+        // Two NVMe disks may share what is in `extra` (LP#1503987), but then they have two places.
+        let all: BTreeSet<_> = extra.iter().chain([id]).collect();
+        let same = names.insert(name, path).or(links.insert(all, path));
+        if let Some(first) = same {
+            field.fault_at(path, format!("disk {name} is described twice: it is {first}, too"));
+        }
+    }
+}
+
+fn find_groups_without_place(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec]) {
+    let wanted = disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| is_wanted(volume.size));
+    let placed: BTreeSet<_> = wanted.filter_map(|volume| group_of(&volume.kind)).collect();
+    for VgSpec { path, name, volumes } in groups {
+        if volumes.iter().any(|volume| is_wanted(volume.size)) && !placed.contains(name.as_str()) {
+            field.fault_at(path, format!("volume group {name} has volumes and no physical volume on any disk"));
+        }
+    }
+}
+
+/// Nailgun wants all volumes of one name to be kept or none.
+fn find_mixed_keeping(field: &Field<'_>, disks: &[DiskSpec]) {
+    let mut first: BTreeMap<&str, &VolumeSpec> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for volume in disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| is_wanted(volume.size)) {
+        let Some(name) = volume.name.as_deref().or(group_of(&volume.kind)) else { continue };
+        let other = first.entry(name).or_insert(volume);
+        if other.keep_data != volume.keep_data && told.insert(name) {
+            let (kept, other) = if volume.keep_data { (volume, *other) } else { (*other, volume) };
+            let message = format!("keep_data of {name} is set here and not at {}", other.path);
+            field.warn_at(&kept.path, &message);
+        }
+    }
+}
+
+fn find_crowded_mounts(field: &Field<'_>, places: &[Place<'_>]) {
+    let mut counts = BTreeMap::new();
+    let mut shared = BTreeSet::new();
+    for place in places {
+        if let Mount::Path(path) = place.mount
+            && (!place.is_shared || shared.insert(path))
+        {
+            *counts.entry(path).or_insert(0_usize) += 1;
+        }
+    }
+    for (mount, count) in counts.into_iter().filter(|&(_, count)| count > 1) {
+        field.fault(format!("{count} file systems are to be mounted on {mount}"));
+    }
+}
+
+/// File systems that are to be made and cannot, and swap where there is none.
+fn find_odd_file_systems(field: &Field<'_>, places: &[Place<'_>], images: Option<&[ImageSpec]>) {
+    let imaged: BTreeSet<_> = images.into_iter().flatten().map(|image| image.mount.as_str()).collect();
+    for Place { path, mount, kind, is_kept, .. } in places {
+        let is_imaged = matches!(mount, Mount::Path(path) if imaged.contains(path.as_str()));
+        if !is_kept && !is_imaged && !MADE.contains(kind) {
+            let made = MADE.join(", ");
+            field.fault_at(path, format!("file system {kind} is not one that can be made: expected one of {made}"));
+        }
+        match mount {
+            Mount::Swap if *kind != "swap" => {
+                field.fault_at(path, format!("it is to be mounted as swap, but its file system is {kind}"));
+            }
+            Mount::Path(mount) if *kind == "swap" => {
+                field.fault_at(path, format!("it is to be mounted on {mount}, but its file system is swap"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Images without a file system to go to, or with one that is not what they hold.
+fn find_homeless_images(field: &Field<'_>, places: &[Place<'_>], images: &[ImageSpec]) {
+    let mut targets: BTreeMap<&str, Vec<&Place<'_>>> = BTreeMap::new();
+    for place in places {
+        if let Some(mount) = path_of(place.mount) {
+            targets.entry(mount).or_default().push(place);
+        }
+    }
+    // So many that a person still reads them.
+    let mounts = targets.keys().copied().take(50).collect::<Vec<_>>().join(", ");
+    for ImageSpec { path, mount, uri, format, .. } in images {
+        let targets = targets.get(mount.as_str()).map_or(&[][..], Vec::as_slice);
+        let message = if !ADOPTED.contains(&format.as_str()) {
+            let (uri, adopted) = (shown_uri(uri), ADOPTED.join(", "));
+            format!("image {uri} holds {format}, which cannot be given a UUID of its own: expected one of {adopted}")
+        } else if let Some(Place { path: target, kind, .. }) = targets.first() {
+            // Of several /boot the disks decide which is made: any of them may be it.
+            if targets.iter().all(|it| it.kind != format) {
+                format!("the image for {mount} holds {format}, the volume asks for {kind}")
+            } else if targets.iter().all(|it| it.is_kept) {
+                format!("the image would overwrite {target}, which is to be kept (keep_data)")
+            } else {
+                continue;
+            }
+        } else {
+            format!("expected the mount point of a file system ({mounts}), found {mount}")
+        };
+        field.fault_at(path, message);
+    }
+}
+
+fn is_wanted(size: Mib) -> bool {
+    size > Mib::default()
+}
+
+fn group_of(kind: &VolumeKind) -> Option<&str> {
+    match kind {
+        VolumeKind::Pv { vg, .. } => Some(vg),
+        _ => None,
+    }
+}
+
+fn path_of(mount: &Mount) -> Option<&str> {
+    match mount {
+        Mount::Path(path) => Some(path),
+        Mount::None | Mount::Swap => None,
+    }
+}
+
+/// Every file system that the document asks for.
+fn places<'a>(disks: &'a [DiskSpec], groups: &'a [VgSpec]) -> Vec<Place<'a>> {
+    let volumes = || disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| is_wanted(volume.size));
+    // A kept member keeps its array, a kept physical volume its group with all that is in it.
+    let kept = || volumes().filter(|volume| volume.keep_data).map(|volume| &volume.kind);
+    let kept_groups: BTreeSet<_> = kept().filter_map(group_of).collect();
+    let member_of = |kind: &'a VolumeKind| match kind {
+        VolumeKind::Raid { mount, .. } => path_of(mount).filter(|mount| *mount != "/boot"),
+        _ => None,
+    };
+    let kept_arrays: BTreeSet<_> = kept().filter_map(member_of).collect();
+    let mut places: Vec<_> = volumes().filter_map(place).collect();
+    for place in &mut places {
+        place.is_kept |= place.is_shared && path_of(place.mount).is_some_and(|mount| kept_arrays.contains(mount));
+    }
+    for group in groups {
+        let is_kept = kept_groups.contains(group.name.as_str());
+        let wanted = group.volumes.iter().filter(|volume| is_wanted(volume.size) && volume.mount != Mount::None);
+        places.extend(wanted.map(|volume| Place {
+            path: &volume.path,
+            mount: &volume.mount,
+            kind: volume.file_system.as_deref().unwrap_or(DEFAULT),
+            is_kept,
+            is_shared: false,
+        }));
+    }
+    places
+}
+
+/// The file system on a volume of a disk.
+fn place(volume: &VolumeSpec) -> Option<Place<'_>> {
+    let (mount, file_system, is_array) = match &volume.kind {
+        // Journals are raw, whatever else the volume says.
+        _ if volume.name.as_deref() == Some("cephjournal") => return None,
+        VolumeKind::Partition { mount: Mount::None, file_system: None, .. }
+        | VolumeKind::Raid { mount: Mount::None, .. }
+        | VolumeKind::Boot
+        | VolumeKind::LvmMetaPool
+        | VolumeKind::Pv { .. } => return None,
+        VolumeKind::Partition { mount, file_system, .. } => (mount, file_system, false),
+        VolumeKind::Raid { mount, file_system, .. } => (mount, file_system, true),
+    };
+    let is_boot = path_of(mount) == Some("/boot");
+    let default = if is_array && is_boot { DEFAULT_BOOT } else { DEFAULT };
+    Some(Place {
+        path: &volume.path,
+        mount,
+        kind: file_system.as_deref().unwrap_or(default),
+        is_kept: volume.keep_data,
+        is_shared: is_array || is_boot,
+    })
+}

@@ -1,0 +1,217 @@
+//! The bytes of a document become a value: JSON, or YAML of which JSON is a part.
+//!
+//! A key that stands twice in one object is a fault, though both languages' readers let one of the two win: which of
+//! two disk sizes was meant is not for a program to guess.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::findings::{Findings, push_index, push_key};
+use crate::error::{Error, Kind, Result};
+
+/// The largest document in bytes. One of Fuel's for 60 disks has 100 KB.
+pub const LIMIT: usize = 16 << 20;
+
+/// Deeper nesting is refused: the format needs 12 levels, and each costs stack.
+const DEPTH: usize = 64;
+
+/// Reads a document; without a value there is a violation in the findings.
+///
+/// # Errors
+/// `Request` when it is too large or neither JSON nor YAML.
+pub fn read(document: &[u8]) -> Result<(Option<Value>, Findings)> {
+    let refused = |what: &str| Error::new(Kind::Request, format!("reading the request: $: {what}"));
+    if document.len() > LIMIT {
+        return Err(refused(&format!("{} bytes, but a request has at most {LIMIT}", document.len())));
+    }
+    if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| document.starts_with(mark)) {
+        return Err(refused("expected UTF-8 without a byte order mark"));
+    }
+    let text = std::str::from_utf8(document)
+        .map_err(|cause| Error::caused(Kind::Request, "reading the request: $: expected UTF-8", cause))?;
+    if text.trim().is_empty() {
+        return Err(refused("expected a document, found nothing"));
+    }
+    let not_json = match json(text) {
+        Ok((value, findings)) => return Ok((Some(value), findings)),
+        Err(cause) => cause,
+    };
+    // JSON's errors are the more exact ones; YAML is tried only where the document does not look like JSON.
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return Err(Error::caused(Kind::Request, "reading the request: $: it is not JSON", not_json));
+    }
+    match yaml(text) {
+        Ok(value) => Ok((Some(value), Findings::default())),
+        Err(YamlFault::Twice(path)) => {
+            let mut findings = Findings::default();
+            findings.fault(&path, GIVEN_TWICE);
+            Ok((None, findings))
+        }
+        Err(YamlFault::Other(path, cause)) => Err(Error::new(
+            Kind::Request,
+            format!("reading the request: {path}: it is neither JSON ({not_json}) nor YAML ({cause})"),
+        )),
+    }
+}
+
+const GIVEN_TWICE: &str = "given twice";
+
+fn json(text: &str) -> serde_json::Result<(Value, Findings)> {
+    let mut reading = Reading::default();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Node(&mut reading).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, reading.findings))
+}
+
+/// Why a text is not YAML that can be used, with a JSON path.
+#[derive(Debug)]
+pub enum YamlFault {
+    /// The key at this path stands there twice.
+    Twice(String),
+    /// Something else, in one line.
+    Other(String, String),
+}
+
+/// Reads YAML.
+///
+/// # Errors
+/// Where and why it cannot be read.
+pub fn yaml(text: &str) -> std::result::Result<Value, YamlFault> {
+    let mut reading = Reading::default();
+    let read = serde_saphyr::with_deserializer_from_str(text, |it| Node(&mut reading).deserialize(it));
+    let mut path = format!("${}", reading.path);
+    read.map_err(|cause| match cause.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            push_key(&mut path, key.as_deref().unwrap_or_default());
+            YamlFault::Twice(path)
+        }
+        serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+            YamlFault::Other(path, format!("{value} is a number that is too large; text needs quotes"))
+        }
+        cause => {
+            let cause = cause.to_string();
+            YamlFault::Other(path, cause.lines().next().unwrap_or_default().to_owned())
+        }
+    })
+}
+
+/// How far the reading came. After an error the path is still that of the value that was being read.
+#[derive(Default)]
+struct Reading {
+    path: String,
+    depth: usize,
+    findings: Findings,
+}
+
+/// A value of the document.
+struct Node<'a>(&'a mut Reading);
+
+impl Node<'_> {
+    /// Reads one level deeper, at the path that `push` appends.
+    fn below<E: de::Error, T>(
+        &mut self,
+        push: impl FnOnce(&mut String),
+        read: impl FnOnce(Node<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        if self.0.depth == DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {DEPTH} levels")));
+        }
+        let length = self.0.path.len();
+        push(&mut self.0.path);
+        self.0.depth += 1;
+        let read = read(Node(self.0))?;
+        self.0.depth -= 1;
+        self.0.path.truncate(length);
+        Ok(read)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> std::result::Result<Value, E> {
+        Ok(Value::from(value as f64))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> std::result::Result<Value, E> {
+        Ok(Value::from(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> std::result::Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let index = list.len();
+            match self.below(|path| push_index(path, index), |node| items.next_element_seed(node))? {
+                Some(value) => list.push(value),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> std::result::Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = members.next_key::<String>()? {
+            let value = self.below(|path| push_key(path, &key), |node| members.next_value_seed(node))?;
+            let length = self.0.path.len();
+            if map.contains_key(&key) {
+                push_key(&mut self.0.path, &key);
+                let path = format!("${}", self.0.path);
+                self.0.findings.fault(&path, GIVEN_TWICE);
+                self.0.path.truncate(length);
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
