@@ -13,8 +13,8 @@ pub fn schema() -> Value {
     let mut sections = Map::new();
     let Value::Object(mut root) = section(&DOCUMENT, None, &mut sections) else { return Value::Null };
     root.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
-    root.insert("$id".to_owned(), "urn:bedplate:schema:provision".into());
-    root.insert("title".to_owned(), "provision.json".into());
+    root.insert("$id".to_owned(), "urn:bedplate:schema:provision:1".into());
+    root.insert("title".to_owned(), "Bedplate request (provision.json)".into());
     root.insert("$defs".to_owned(), Value::Object(sections));
     Value::Object(root)
 }
