@@ -71,6 +71,8 @@ proptest! {
         let mut document = case.fresh.clone();
         let mut other = (*known).clone();
         other["name"] = json!("sdother");
+        // With the same place as well the document contradicts itself without any machine.
+        other["id"] = json!("disk/by-path/other");
         other["bootable"] = json!(false);
         other["volumes"] = json!([{ "type": "partition", "size": 1, "mount": "/other" }]);
         document["ks_meta"]["pm_data"]["ks_spaces"].as_array_mut().unwrap().push(other);
