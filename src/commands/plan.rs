@@ -58,8 +58,14 @@ pub fn run(args: &Args, http: &Client) -> Result<()> {
             .map_err(|cause| Error::bug(format!("writing the plan as JSON: {cause}")))?;
         print(&format!("{text}\n"))
     } else {
-        print(&plan.text(std::io::stdout().is_terminal()))
+        print(&plan.text(is_coloured()))
     }
+}
+
+/// Colour is for terminals, and for none where NO_COLOR says so (no-color.org: present and not empty).
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_unwanted
 }
 
 /// Writes to standard output; whoever has read enough (`plan | head`) ends it without an error.
