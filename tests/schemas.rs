@@ -26,6 +26,7 @@ use support::planning;
 /// Each schema's name and content.
 fn schemas() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
+        ("provision", bedplate::request::schema()),
         (
             "plan",
             of::<Plan>(
@@ -114,6 +115,12 @@ type Documents = Vec<(String, Value)>;
 
 fn value(it: &impl serde::Serialize) -> Value {
     serde_json::to_value(it).unwrap()
+}
+
+/// Every fixture's request.
+fn requests() -> Documents {
+    let read = |name| serde_json::from_slice(&planning::read(&format!("provision/{name}.json"))).unwrap();
+    planning::NAMES.iter().map(|name| ((*name).to_owned(), read(*name))).collect()
 }
 
 /// Every fixture's plan, also as a UEFI machine gets it; among them one that keeps data.
@@ -224,11 +231,20 @@ fn events() -> Documents {
 
 /// Everything that must be valid, by schema.
 fn documents() -> BTreeMap<&'static str, Documents> {
-    BTreeMap::from([("plan", plans()), ("report", reports()), ("event", events()), ("inventory", inventories())])
+    BTreeMap::from([
+        ("provision", requests()),
+        ("plan", plans()),
+        ("report", reports()),
+        ("event", events()),
+        ("inventory", inventories()),
+    ])
 }
 
 /// Changes that make the first document of a schema wrong: what is removed (null) or replaced, and the begin of what is said to it.
-const WRONG: [(&str, &str, &str, &str); 12] = [
+const WRONG: [(&str, &str, &str, &str); 15] = [
+    ("provision", "/ks_meta", "null", "$: 'ks_meta' is a required property"),
+    ("provision", "/ks_meta/pm_data/ks_spaces", "{}", "$.ks_meta.pm_data.ks_spaces: "),
+    ("provision", "/ks_meta/image_data/~1", "\"http://10.20.0.2/image\"", "$.ks_meta.image_data./: "),
     ("plan", "/digest", "null", "$: 'digest' is a required property"),
     ("plan", "/firmware", "\"coreboot\"", "$.firmware:"),
     ("plan", "/disks/0/disk/sector_size", "513", "$.disks[0].disk.sector_size: 513 is not one of [512, 4096]"),
@@ -248,9 +264,10 @@ fn changed(document: &Value, pointer: &str, replacement: &str) -> Value {
     let mut document = document.clone();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    let key = key.replace("~1", "/");
     match serde_json::from_str(replacement).unwrap() {
-        Value::Null => assert!(parent.remove(key).is_some(), "{pointer}"),
-        value => assert!(parent.insert(key.to_owned(), value).is_some(), "{pointer}"),
+        Value::Null => assert!(parent.remove(&key).is_some(), "{pointer}"),
+        value => assert!(parent.insert(key, value).is_some(), "{pointer}"),
     }
     document
 }

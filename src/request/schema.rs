@@ -15,6 +15,10 @@ pub fn schema() -> Value {
     root.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
     root.insert("$id".to_owned(), "urn:bedplate:schema:provision:1".into());
     root.insert("title".to_owned(), "Bedplate request (provision.json)".into());
+    root.insert(
+        "description".to_owned(),
+        "What `bedplate provision FILE` and `validate FILE` read: Nailgun's document.".into(),
+    );
     root.insert("$defs".to_owned(), Value::Object(sections));
     Value::Object(root)
 }
