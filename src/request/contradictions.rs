@@ -230,3 +230,157 @@ fn place(volume: &VolumeSpec) -> Option<Place<'_>> {
         is_shared: is_array || is_boot,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    /// What is said of a document whose `ks_spaces` and images are `spaces` and `images`.
+    fn faults(spaces: Value, images: Value) -> Vec<String> {
+        let path = format!("{}/tests/fixtures/provision/01-single-disk-lvm.json", env!("CARGO_MANIFEST_DIR"));
+        let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        document["ks_meta"]["pm_data"]["ks_spaces"] = spaces;
+        document["ks_meta"]["image_data"] = images;
+        let checked = crate::request::check(document.to_string().as_bytes()).unwrap();
+        let violations = checked.violations.iter().map(|it| it.to_string().replace("$.ks_meta.pm_data.ks_spaces", "S"));
+        violations.chain(checked.warnings).collect()
+    }
+
+    fn image(format: &str) -> Value {
+        json!({"/": {"uri": "http://m/a.img", "format": format, "container": "raw"}})
+    }
+
+    fn disk(name: &str, volumes: Value) -> Value {
+        json!({"type": "disk", "id": format!("disk/by-path/{name}"), "name": name, "size": 99999, "volumes": volumes})
+    }
+
+    fn root() -> Value {
+        json!({"type": "partition", "size": 1000, "mount": "/", "file_system": "ext4"})
+    }
+
+    fn on_root_disk(volumes: &[Value]) -> Vec<String> {
+        let volumes: Vec<_> = std::iter::once(root()).chain(volumes.iter().cloned()).collect();
+        faults(json!([disk("sda", json!(volumes))]), image("ext4"))
+    }
+
+    #[test]
+    fn what_is_described_twice_is_named_with_both_places() {
+        let pv = json!({"type": "pv", "vg": "os", "size": 100, "lvm_meta_size": 64});
+        let lv = json!({"type": "lv", "name": "a", "size": 1});
+        let group = json!({"type": "vg", "id": "os", "volumes": [lv, lv]});
+        let mut twin = disk("sdb", json!([]));
+        twin["id"] = "disk/by-path/sda".into();
+        assert_eq!(
+            faults(
+                json!([disk("sda", json!([root(), pv])), disk("sda", json!([])), twin, group, group]),
+                image("ext4")
+            ),
+            [
+                "S[3].volumes[1]: volume group os has two volumes named a",
+                "S[4]: volume group os is described twice: it is S[3], too",
+                "S[4].volumes[1]: volume group os has two volumes named a",
+                "S[1]: disk sda is described twice: it is S[0], too",
+                "S[2]: disk sdb is described twice: it is S[1], too",
+            ]
+        );
+    }
+
+    #[test]
+    fn disks_that_share_their_by_id_links_alone_are_two() {
+        let mut disks = [disk("nvme0n1", json!([root()])), disk("nvme1n1", json!([]))];
+        for disk in &mut disks {
+            disk["extra"] = json!(["disk/by-id/wwn-0x65cd2e4080864356"]);
+        }
+        assert_eq!(faults(json!(disks), image("ext4")), [""; 0]);
+    }
+
+    #[test]
+    fn groups_need_a_place_and_a_name_of_their_own() {
+        let groups = json!([
+            disk("sda", json!([root(), {"type": "pv", "vg": "a", "size": 0, "lvm_meta_size": 0}])),
+            {"type": "vg", "id": "a", "volumes": [{"type": "lv", "name": "x", "size": 1}]},
+            {"type": "vg", "id": "b", "volumes": [{"type": "lv", "name": "x", "size": 0}]},
+            {"type": "vg", "id": "sda", "volumes": []},
+            {"type": "vg", "id": "mapper", "volumes": []},
+            {"type": "vg", "id": "c", "volumes": [{"type": "lv", "name": "snapshot1", "size": 0}]},
+        ]);
+        assert_eq!(
+            faults(groups, image("ext4")),
+            [
+                "S[4].id: expected a name that is not in /dev already, found the string \"mapper\"",
+                "S[5].volumes[0].name: expected a name that LVM does not keep for itself, found the string \"snapshot1\"",
+            ],
+            "contradictions are looked for once every part is right"
+        );
+        let groups = json!([
+            disk("sda", json!([root(), {"type": "pv", "vg": "a", "size": 0, "lvm_meta_size": 0}])),
+            {"type": "vg", "id": "a", "volumes": [{"type": "lv", "name": "x", "size": 1}]},
+            {"type": "vg", "id": "b", "volumes": [{"type": "lv", "name": "x", "size": 0}]},
+            {"type": "vg", "id": "sda", "volumes": []},
+        ]);
+        assert_eq!(
+            faults(groups, image("ext4")),
+            [
+                "S[3]: volume group sda cannot have the name of a disk",
+                "S[1]: volume group a has volumes and no physical volume on any disk",
+            ]
+        );
+    }
+
+    #[test]
+    fn file_systems_that_cannot_be_made_are_named_unless_they_are_kept() {
+        let volume = |kind: &str| json!({"type": "partition", "size": 9, "mount": "/srv", "file_system": kind});
+        let mut kept = volume("reiserfs");
+        kept["keep_data"] = true.into();
+        assert_eq!(on_root_disk(&[kept]), [""; 0]);
+        assert_eq!(
+            on_root_disk(&[volume("reiserfs")]),
+            [
+                "S[0].volumes[1]: file system reiserfs is not one that can be made: expected one of ext2, ext3, ext4, xfs, btrfs, vfat, swap"
+            ]
+        );
+        assert_eq!(
+            on_root_disk(&[volume("swap"), json!({"type": "partition", "size": 9, "mount": "swap"})]),
+            [
+                "S[0].volumes[1]: it is to be mounted on /srv, but its file system is swap",
+                "S[0].volumes[2]: it is to be mounted as swap, but its file system is xfs",
+            ]
+        );
+    }
+
+    #[test]
+    fn images_need_a_file_system_of_their_kind() {
+        let with = |images: Value| faults(json!([disk("sda", json!([root()]))]), images);
+        let path = "$.ks_meta.image_data[\"/\"]";
+        assert_eq!(with(image("xfs")), [format!("{path}: the image for / holds xfs, the volume asks for ext4")]);
+        assert_eq!(
+            with(image("btrfs")),
+            [format!(
+                "{path}: image http://m/a.img holds btrfs, which cannot be given a UUID of its own: expected one of ext2, ext3, ext4, xfs"
+            )]
+        );
+        let mut images = image("ext4");
+        images["/srv"] = images["/"].clone();
+        assert_eq!(
+            with(images),
+            ["$.ks_meta.image_data[\"/srv\"]: expected the mount point of a file system (/), found /srv"]
+        );
+        let mut kept = root();
+        kept["keep_data"] = true.into();
+        assert_eq!(
+            faults(json!([disk("sda", json!([kept]))]), image("ext4")),
+            [format!("{path}: the image would overwrite S[0].volumes[0], which is to be kept (keep_data)")]
+        );
+    }
+
+    #[test]
+    fn volumes_of_one_name_are_kept_or_not_together() {
+        let volume = |keep_data: bool| json!({"type": "partition", "size": 9, "name": "ceph", "mount": "none", "file_system": "none", "keep_data": keep_data});
+        assert_eq!(on_root_disk(&[volume(true), volume(true)]), [""; 0]);
+        let space = "$.ks_meta.pm_data.ks_spaces[0]";
+        assert_eq!(
+            on_root_disk(&[volume(false), volume(true), volume(false)]),
+            [format!("{space}.volumes[2]: keep_data of ceph is set here and not at {space}.volumes[1]")]
+        );
+    }
+}

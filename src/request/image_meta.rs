@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::text::{self, YamlFault};
 use crate::error::{Error, Kind, Result};
 
 /// What a side-car says.
@@ -51,22 +52,23 @@ impl SideCar {
     /// `Image` when it is not YAML or not of a side-car's shape.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes)
-            .map_err(|cause| Error::caused(Kind::Image, "reading the image metadata: it is not UTF-8", cause))?;
-        let value: Value = serde_saphyr::from_str(text).map_err(|cause| {
-            Error::new(
-                Kind::Image,
-                format!("reading the image metadata: it is not YAML: {}", first_line(&cause.to_string())),
-            )
+            .map_err(|cause| Error::caused(Kind::Image, "reading the image metadata: $: it is not UTF-8", cause))?;
+        let value = text::yaml(text).map_err(|fault| {
+            let (path, what) = match fault {
+                YamlFault::Twice(path) => (path, "given twice".to_owned()),
+                YamlFault::Other(path, cause) => (path, format!("it is not YAML: {cause}")),
+            };
+            Error::new(Kind::Image, format!("reading the image metadata: {path}: {what}"))
         })?;
         let fault = |what: &str| Error::new(Kind::Image, format!("reading the image metadata: {what}"));
         if !value.is_object() {
-            return Err(fault("expected a mapping with the key `images`"));
+            return Err(fault("$: expected a mapping with the key `images`"));
         }
-        let images = value.get("images").and_then(Value::as_array).ok_or_else(|| fault("images: expected a list"))?;
+        let images = value.get("images").and_then(Value::as_array).ok_or_else(|| fault("$.images: expected a list"))?;
         let images = images
             .iter()
             .enumerate()
-            .map(|(index, image)| ImageMeta::read(image).map_err(|what| fault(&format!("images[{index}]{what}"))));
+            .map(|(index, image)| ImageMeta::read(image).map_err(|what| fault(&format!("$.images[{index}]{what}"))));
         Ok(Self { operating_system: operating_system(&value), images: images.collect::<Result<_>>()? })
     }
 
@@ -91,6 +93,10 @@ impl ImageMeta {
             Some(Value::String(text)) if text.len() == digits && text.chars().all(|c| c.is_ascii_hexdigit()) => {
                 Ok(Some(text.to_ascii_lowercase()))
             }
+            // YAML takes digits alone, and digits with one `e`, for a number, and cuts it.
+            Some(Value::Number(_)) => Err(format!(
+                ".{key}: expected {digits} hexadecimal digits in quotes, found a number: it lacks the quotes"
+            )),
             Some(_) => Err(format!(".{key}: expected {digits} hexadecimal digits")),
         };
         let name = value.get("container_name").and_then(Value::as_str);
@@ -111,10 +117,6 @@ fn operating_system(value: &Value) -> Option<OperatingSystem> {
     let version = |key: &str| os.get(key).and_then(Value::as_u64);
     KNOWN_SYSTEMS.contains(&name).then_some(())?;
     Some(OperatingSystem { name: name.to_owned(), major: version("major")?, minor: version("minor")? })
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 /// Where the side-car of a root image lies: the image's base name up to its first dot, with `.yaml`.
@@ -151,9 +153,38 @@ mod tests {
         let error = SideCar::parse(b"images: [{container_name: a, raw_size: -1}]").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "reading the image metadata: images[0].raw_size: expected a number of bytes, found -1"
+            "reading the image metadata: $.images[0].raw_size: expected a number of bytes, found -1"
         );
         assert!(SideCar::parse(b"<html>nginx</html>").is_err());
         assert!(SideCar::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn digests_without_quotes_are_named_whatever_number_they_make() {
+        let digits = "12345678901234567890123456789012";
+        let fault = |digest: &str| {
+            let text = format!("images:\n- container_name: a\n  raw_md5: {digest}\n");
+            SideCar::parse(text.as_bytes()).map_err(|error| (error.kind(), error.to_string())).map(|it| it.images)
+        };
+        let path = "reading the image metadata: $.images[0].raw_md5:";
+        let found = "expected 32 hexadecimal digits in quotes, found a number: it lacks the quotes";
+        assert_eq!(fault(digits), Err((Kind::Image, format!("{path} {found}"))));
+        assert_eq!(fault("1234567890123456789012345678e100"), Err((Kind::Image, format!("{path} {found}"))));
+        let large = "12e45678901234567890123456789012";
+        assert_eq!(
+            fault(large),
+            Err((
+                Kind::Image,
+                format!("{path} it is not YAML: {large} is a number that is too large; text needs quotes")
+            ))
+        );
+        assert_eq!(fault(&format!("'{digits}'")).unwrap()[0].raw_md5.as_deref(), Some(digits));
+    }
+
+    #[test]
+    fn a_digest_that_is_given_twice_is_named() {
+        let error = SideCar::parse(b"images: [{container_name: a, raw_md5: null, raw_md5: null}]").unwrap_err();
+        assert_eq!(error.to_string(), "reading the image metadata: $.images[0].raw_md5: given twice");
+        assert_eq!(error.kind(), Kind::Image);
     }
 }

@@ -224,3 +224,99 @@ fn logical_volume(item: &Field<'_>) -> Option<LvSpec> {
     let Content { mount, file_system, label } = content?;
     Some(LvSpec { path: item.path().to_owned(), name: name?, size: size?, mount, file_system, label })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    /// What is said of a document of Fuel that `change` was made to.
+    fn faults(change: impl Fn(&mut Value)) -> Vec<String> {
+        let path = format!("{}/tests/fixtures/provision/01-single-disk-lvm.json", env!("CARGO_MANIFEST_DIR"));
+        let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        change(&mut document);
+        let checked = crate::request::check(document.to_string().as_bytes()).unwrap();
+        checked.violations.iter().map(ToString::to_string).chain(checked.warnings).collect()
+    }
+
+    #[test]
+    fn places_that_the_kernel_hides_are_refused() {
+        let change =
+            |it: &mut Value| it["ks_meta"]["pm_data"]["ks_spaces"][2]["volumes"][0]["mount"] = "/run/data".into();
+        assert_eq!(
+            faults(change),
+            [
+                "$.ks_meta.pm_data.ks_spaces[2].volumes[0].mount: expected a place that stays visible: the kernel's file system on /run would hide /run/data"
+            ]
+        );
+    }
+
+    #[test]
+    fn disks_that_are_described_for_another_driver_are_refused_by_its_name() {
+        let change = |it: &mut Value| {
+            it["ks_meta"]["pm_data"]["ks_spaces"] = json!([]);
+            it["partitioning"] = json!({"parteds": [], "mds": [], "pvs": [], "vgs": [], "lvs": [], "fss": []});
+        };
+        assert_eq!(
+            faults(change),
+            [
+                "$.ks_meta.pm_data.ks_spaces: expected at least one disk, found none: the data driver nailgun_simple with $.partitioning is not supported"
+            ]
+        );
+    }
+
+    #[test]
+    fn sizes_that_no_disk_can_have_are_refused() {
+        let change = |it: &mut Value| {
+            it["ks_meta"]["pm_data"]["ks_spaces"][0]["expect"] = json!({"min_size": 5, "max_size": 4});
+        };
+        assert_eq!(
+            faults(change),
+            ["$.ks_meta.pm_data.ks_spaces[0].expect: min_size 5 MiB is larger than max_size 4 MiB"]
+        );
+    }
+
+    #[test]
+    fn null_means_absent_but_where_it_could_mean_two_things() {
+        let disk = "$.ks_meta.pm_data.ks_spaces[0]";
+        let change = |it: &mut Value| {
+            let disk = &mut it["ks_meta"]["pm_data"]["ks_spaces"][0];
+            (disk["bootable"], disk["extra"], disk["free_space"]) = (Value::Null, Value::Null, Value::Null);
+            let volume = &mut disk["volumes"][1];
+            (volume["disk_label"], volume["partition_guid"], volume["keep_data"]) =
+                (Value::Null, Value::Null, Value::Null);
+            (volume["mount"], volume["file_system"], volume["name"]) = (Value::Null, Value::Null, Value::Null);
+        };
+        let expected = ["name", "mount", "file_system"]
+            .map(|key| format!("{disk}.volumes[1].{key}: expected a string, found null"));
+        assert_eq!(faults(change), expected);
+    }
+
+    #[test]
+    fn other_versions_keys_are_warnings_and_their_nulls_nothing() {
+        let change = |it: &mut Value| {
+            (it["power_pass"], it["netboot_enabled"], it["ks_meta"]["mlnx_vf_num"]) =
+                (Value::Null, true.into(), "16".into());
+            it["interfaces_extra"] = Value::Null;
+            it["ks_meta"]["user_accounts"][0]["groups"] = json!(["wheel"]);
+            let volumes = &mut it["ks_meta"]["pm_data"]["ks_spaces"][0]["volumes"];
+            (volumes[0]["mount"], volumes[1]["orig_size"]) = (7.into(), 200.into());
+        };
+        assert_eq!(
+            faults(change),
+            [
+                "$.ks_meta.pm_data.ks_spaces[0].volumes[1].orig_size: unknown key, ignored",
+                "$.ks_meta.user_accounts[0].groups: unknown key, ignored",
+            ]
+        );
+        let change = |it: &mut Value| {
+            (it["power_type"], it["interfaces_extra"]["enp0s3"]) = (json!([]), "yes".into());
+        };
+        assert_eq!(
+            faults(change),
+            [
+                "$.power_type: expected a string, a number or a boolean, found a list of 0",
+                "$.interfaces_extra.enp0s3: expected an object, found the string \"yes\"",
+            ]
+        );
+    }
+}

@@ -215,3 +215,66 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Value::Object(map))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(document: &[u8]) -> String {
+        let error = read(document).unwrap_err();
+        assert_eq!(error.kind(), Kind::Request);
+        error.to_string()
+    }
+
+    fn violations(document: &str) -> Vec<String> {
+        read(document.as_bytes()).unwrap().1.violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn keys_that_are_given_twice_are_faults_at_any_depth() {
+        let text = r#"{"a": 1, "b": [{"c/d": {"e": 1, "e": 2}, "c/d": 3}], "a": 2, "a": 3}"#;
+        assert_eq!(
+            violations(text),
+            ["$.b[0][\"c/d\"].e: given twice", "$.b[0][\"c/d\"]: given twice", "$.a: given twice", "$.a: given twice"]
+        );
+        assert_eq!(violations("a:\n  b:\n  - x: 1\n    y: 2\n    x: 3\n"), ["$.a.b[0].x: given twice"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_reason() {
+        assert_eq!(
+            refused(&[b' '; LIMIT + 1]),
+            "reading the request: $: 16777217 bytes, but a request has at most 16777216"
+        );
+        assert_eq!(refused(b""), "reading the request: $: expected a document, found nothing");
+        let mark = "reading the request: $: expected UTF-8 without a byte order mark";
+        assert_eq!(refused(b"\xef\xbb\xbf{}"), mark);
+        assert_eq!(refused(b"\xff\xfe{\0}\0"), mark);
+        assert_eq!(
+            refused(b"{\"a\": \"\xc3\"}"),
+            "reading the request: $: expected UTF-8: invalid utf-8 sequence of 1 bytes from index 7"
+        );
+        assert_eq!(
+            refused(b"{\"a\": [1, 1e400]}"),
+            "reading the request: $: it is not JSON: number out of range at line 1 column 15"
+        );
+        assert_eq!(
+            refused("[".repeat(1000).as_bytes()),
+            "reading the request: $: it is not JSON: nested deeper than 64 levels at line 1 column 65"
+        );
+        let deep = refused(format!("a: {}{}", "[".repeat(100), "]".repeat(100)).as_bytes());
+        assert!(deep.starts_with("reading the request: $.a[0][0]") && deep.contains("nested deeper than 64"), "{deep}");
+        let large = refused(b"a:\n- 1e400\n");
+        assert!(large.starts_with("reading the request: $.a[0]: it is neither JSON ("), "{large}");
+        assert!(large.ends_with("nor YAML (1e400 is a number that is too large; text needs quotes)"), "{large}");
+    }
+
+    #[test]
+    fn numbers_beyond_64_bits_are_kept_as_floats_that_no_integer_rule_takes() {
+        for text in ["{\"a\": 1180591620717411303424}", "a: 1180591620717411303424"] {
+            let (value, findings) = read(text.as_bytes()).unwrap();
+            assert_eq!(value.unwrap()["a"].as_i64(), None, "{text}");
+            assert_eq!(findings.violations, []);
+        }
+    }
+}
