@@ -88,11 +88,11 @@ pub fn is_reserved_for_volumes(text: &str) -> bool {
         || RESERVED_PARTS.iter().any(|part| text.contains(part))
 }
 
-/// An absolute path in its shortest spelling and without blanks, which fstab would need escaped.
+/// An absolute path in its shortest spelling and without blanks, which fstab would need escaped. PATH_MAX is 4096.
 pub fn is_mount_point(text: &str) -> bool {
     let is_shortest = text == "/"
         || text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
-    is_shortest && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+    is_shortest && text.len() <= 1024 && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 /// The place of one of the kernel's own file systems that would hide what is mounted on this path before it.
@@ -103,7 +103,7 @@ pub fn hidden_at_boot(path: &str) -> Option<&'static str> {
 
 /// A device name relative to `/dev`: `sda`, `cciss/c0d0`, `disk/by-id/ata-X`.
 pub fn is_device_name(text: &str) -> bool {
-    !text.is_empty()
+    text.len() <= 255
         && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
         && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }

@@ -166,7 +166,8 @@ impl Content {
         let mount = object.optional("mount", mount).map(|mount| mount.unwrap_or(Mount::None));
         let file_system = object.optional("file_system", |field| {
             field.parsed("the name of a file system", |text| {
-                let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+                let is_name =
+                    (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
                 is_name.then(|| text.to_owned())
             })
         });

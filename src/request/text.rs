@@ -14,8 +14,8 @@ use crate::error::{Error, Kind, Result};
 /// The largest document in bytes. One of Fuel's for 60 disks has 100 KB.
 pub const LIMIT: usize = 16 << 20;
 
-/// Deeper nesting is refused: the format needs 12 levels, and each costs stack.
-const DEPTH: usize = 64;
+/// Deeper nesting is refused: the format needs 12 levels, and each costs stack. The YAML reader's own limit is 64.
+const DEPTH: usize = 60;
 
 /// Reads a document; without a value there is a violation in the findings.
 ///
@@ -260,10 +260,10 @@ mod tests {
         );
         assert_eq!(
             refused("[".repeat(1000).as_bytes()),
-            "reading the request: $: it is not JSON: nested deeper than 64 levels at line 1 column 65"
+            "reading the request: $: it is not JSON: nested deeper than 60 levels at line 1 column 61"
         );
         let deep = refused(format!("a: {}{}", "[".repeat(100), "]".repeat(100)).as_bytes());
-        assert!(deep.starts_with("reading the request: $.a[0][0]") && deep.contains("nested deeper than 64"), "{deep}");
+        assert!(deep.starts_with("reading the request: $.a[0][0]") && deep.contains("nested deeper than 60"), "{deep}");
         let large = refused(b"a:\n- 1e400\n");
         assert!(large.starts_with("reading the request: $.a[0]: it is neither JSON ("), "{large}");
         assert!(large.ends_with("nor YAML (1e400 is a number that is too large; text needs quotes)"), "{large}");
