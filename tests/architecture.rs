@@ -22,8 +22,9 @@ const ORDER: [&str; 21] = [
     "image",
     "configdrive",
     "boot",
-    "execute",
+    // Before anything is written, a run compares what is kept with the request, by the same eyes as afterwards.
     "verify",
+    "execute",
     "netboot",
     "commands",
     "master",

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::image;
 use crate::inventory::{self, Disk, FirmwareMode, Use};
-use crate::plan::{DiskIdentity, Plan, Step};
+use crate::plan::{DiskIdentity, Expectation, Plan, Step};
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
 use crate::units::Bytes;
@@ -52,7 +52,9 @@ pub fn prepare(plan: &Plan, http: &http::Client) -> Result<()> {
     }
     for step in &plan.steps {
         match step {
-            Step::EraseDisk { disk, .. } | Step::WithdrawBootCode { disk } => check_disk(disk)?,
+            Step::EraseDisk { disk, .. } | Step::WithdrawBootCode { disk } | Step::RestoreTable { disk } => {
+                check_disk(disk)?;
+            }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
             Step::WriteImage { source, container, container_size, .. } => {
                 probe_image(source, container, *container_size, http)?;
@@ -95,7 +97,14 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
         | Step::CreatePhysicalVolume { .. }
         | Step::CreateVolumeGroup { .. }
         | Step::CreateLogicalVolume { .. } => vec![Tool::Lvm],
-        Step::StopArray { .. } | Step::AssembleArray { .. } | Step::CreateArray { .. } => vec![Tool::Mdadm],
+        Step::StopArray { .. }
+        | Step::AssembleArray { .. }
+        | Step::AddArrayMember { .. }
+        | Step::CreateArray { .. } => vec![Tool::Mdadm],
+        Step::CheckKept { expectations } => {
+            let has_volumes = expectations.iter().any(|it| matches!(it, Expectation::LogicalVolume { .. }));
+            has_volumes.then_some(Tool::Lvm).into_iter().collect()
+        }
         Step::MakeFileSystem { kind, .. } => vec![file_system::required_tool(kind)?],
         Step::WriteImage { format, .. } => match format.as_str() {
             "ext2" | "ext3" | "ext4" => vec![Tool::E2fsck, Tool::Resize2fs, Tool::Tune2fs],
@@ -103,7 +112,9 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
             _ => Vec::new(),
         },
         Step::InstallBootCode { .. } => vec![Tool::Chroot],
-        Step::EraseDisk { .. }
+        Step::RestoreTable { .. }
+        | Step::EraseDisk { .. }
+        | Step::ErasePartition { .. }
         | Step::WithdrawBootCode { .. }
         | Step::WriteTable { .. }
         | Step::WriteConfigDrive { .. }

@@ -23,6 +23,7 @@ use crate::report::{ImageReport, Reporter, StepReport};
 use crate::sys::command::{Call, Tool};
 use crate::sys::mount::Mounts;
 use crate::sys::signal;
+use crate::verify;
 
 pub use guard::{lock, prepare, require_root};
 pub use target::leave;
@@ -142,13 +143,20 @@ impl<'a> Run<'a> {
 
     /// Carries out one step; returns the bytes that it wrote where that says something.
     fn step(&mut self, id: &str, step: &Step) -> Result<Option<u64>> {
-        if !matches!(step, Step::ActivateVolumeGroup { .. } | Step::AssembleArray { .. } | Step::UnmountTarget) {
-            self.done.is_destructive = true;
-        }
+        self.done.is_destructive |= !matches!(
+            step,
+            Step::ActivateVolumeGroup { .. }
+                | Step::AssembleArray { .. }
+                | Step::CheckKept { .. }
+                | Step::UnmountTarget
+        );
         match step {
+            Step::RestoreTable { disk } => partition::restore_table(disk)?,
+            Step::CheckKept { expectations } => verify::check_kept(expectations)?,
             Step::DeactivateVolumeGroup { name, uuid } => storage::deactivate_group(name, uuid)?,
             Step::StopArray { device, .. } => storage::stop_array(device)?,
             Step::EraseDisk { disk, partitions } => partition::erase(disk, partitions)?,
+            Step::ErasePartition { disk, partition } => partition::erase_partition(disk, partition)?,
             Step::WithdrawBootCode { disk } => boot_loader::withdraw(disk)?,
             Step::WriteTable { disk, guid, partitions } => partition::write_table(disk, guid, partitions)?,
             Step::ActivateVolumeGroup { name } => {
@@ -163,6 +171,7 @@ impl<'a> Run<'a> {
                 storage::create_array(device, level, metadata, uuid, members)?;
                 self.opened.push(Opened::Array(device.clone()));
             }
+            Step::AddArrayMember { device, member } => storage::add_member(device, member)?,
             Step::CreatePhysicalVolume { device, metadata_size, metadata_copies } => {
                 storage::create_physical_volume(device, *metadata_size, *metadata_copies)?;
             }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::guard;
 use crate::boot;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::plan::{DiskIdentity, TablePartition};
+use crate::plan::{DiskIdentity, PartitionPlace, TablePartition};
 use crate::sys::{block, gpt, udev};
 use crate::units::{Bytes, SectorSize};
 
@@ -48,22 +48,57 @@ impl Claimed {
 }
 
 /// Erases what identifies the content of a disk and of its partitions.
-pub fn erase(disk: &DiskIdentity, partitions: &[String]) -> Result<()> {
-    // First: the partitions are opened by names that may be another disk's by now.
-    guard::check_disk(disk)?;
-    for partition in partitions {
-        let mut file = block::open_exclusive(Path::new(partition))?;
-        let size = block::Geometry::of_device(&file)?.size;
-        clear_ends(&mut file, Bytes::ZERO, size).map_err(|error| error.within(format!("erasing {partition}")))?;
-        block::flush(&file)?;
-    }
+///
+/// The partitions are cleared through the disk: nodes of a table that the kernel does not see are not there.
+pub fn erase(disk: &DiskIdentity, partitions: &[PartitionPlace]) -> Result<()> {
     let mut claimed = Claimed::open(disk)?;
+    for partition in partitions {
+        clear_place(claimed.file(), disk, partition)?;
+    }
     clear_ends(claimed.file(), Bytes::ZERO, disk.size)
         .map_err(|error| error.within(format!("erasing {}", disk.device)))?;
     block::flush(claimed.file())?;
     block::reread_partitions(claimed.file())?;
     drop(claimed);
     udev::settle(NODE_DEADLINE)
+}
+
+/// Erases what identifies the content of one partition of a disk whose table stays.
+pub fn erase_partition(disk: &DiskIdentity, partition: &PartitionPlace) -> Result<()> {
+    guard::check_disk(disk)?;
+    let mut file = block::open_exclusive(Path::new(&partition.device))?;
+    let size = block::Geometry::of_device(&file)?.size;
+    if size != partition.size {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("{} has {}, not {} as planned", partition.device, size.exact(), partition.size.exact()),
+        ));
+    }
+    clear_ends(&mut file, Bytes::ZERO, size).map_err(|error| error.within(format!("erasing {}", partition.device)))?;
+    block::flush(&file)
+}
+
+/// Puts a protective MBR before a table that was left without one, with the stub as boot code.
+pub fn restore_table(disk: &DiskIdentity) -> Result<()> {
+    let mut claimed = Claimed::open(disk)?;
+    let within = |error: Error| error.within(format!("restoring the protective MBR of {}", disk.device));
+    let table = gpt::read(claimed.file(), disk.sector_size).map_err(within)?;
+    gpt::write_protective_mbr(claimed.file(), disk.size, disk.sector_size, boot::handover_stub()).map_err(within)?;
+    block::flush(claimed.file()).map_err(within)?;
+    block::reread_partitions(claimed.file()).map_err(within)?;
+    drop(claimed);
+    udev::settle(NODE_DEADLINE)?;
+    let node = |entry: &gpt::Entry| PathBuf::from(crate::inventory::partition_device(&disk.device, entry.number));
+    udev::wait_for(&table.entries.iter().map(node).collect::<Vec<_>>(), NODE_DEADLINE).map_err(within)
+}
+
+fn clear_place(file: &mut File, disk: &DiskIdentity, place: &PartitionPlace) -> Result<()> {
+    let is_inside = place.start.checked_add(place.size).is_some_and(|end| end <= disk.size);
+    if !is_inside {
+        // A table that a larger disk left behind: what lies beyond this one is not there.
+        return Ok(());
+    }
+    clear_ends(file, place.start, place.size).map_err(|error| error.within(format!("erasing {}", place.device)))
 }
 
 /// Writes a table with a stub as boot code, clears the ends of each partition, and waits for the device nodes.

@@ -1,9 +1,10 @@
 //! md arrays and LVM, through mdadm and lvm2.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::inventory::{self, Array};
 use crate::sys::command::{Call, Tool};
 use crate::sys::udev;
 use crate::units::Mib;
@@ -30,10 +31,25 @@ pub fn activate_group(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Assembles an array under its planned name; whoever assembled it before under another name is overruled.
 pub fn assemble_array(device: &str, members: &[String]) -> Result<()> {
+    let inventory = inventory::collect(Path::new("/"));
+    let is_it = |array: &&Array| !array.members.is_empty() && array.members.iter().all(|it| members.contains(it));
+    if let Some(array) = inventory.arrays.iter().find(is_it) {
+        if array.device == device && array.is_active {
+            return Ok(());
+        }
+        stop_array(&array.device)?;
+    }
     let members = members.iter().map(String::as_str);
     Call::new(Tool::Mdadm, ["--assemble", "--run", device].into_iter().chain(members)).run()?;
     udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
+}
+
+/// Gives an array a member; it is filled while the machine goes on.
+pub fn add_member(device: &str, member: &str) -> Result<()> {
+    Call::new(Tool::Mdadm, ["--manage", device, "--add", member]).run()?;
+    Ok(())
 }
 
 pub fn create_array(device: &str, level: &str, metadata: &str, uuid: &str, members: &[String]) -> Result<()> {

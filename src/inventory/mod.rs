@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use model::{
     Array, Cpu, Disk, Firmware, FirmwareMode, Interface, Inventory, LogicalVolume, Memory, MultipathPath, Partition,
-    PhysicalVolume, Signature, System, Use, VolumeGroup, Warning,
+    PhysicalVolume, Signature, System, Use, VolumeGroup, Warning, partition_device,
 };
 pub use order::natural_key;
 pub use saved::from_json;

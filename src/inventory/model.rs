@@ -195,18 +195,10 @@ impl Disk {
         self.links.iter().map(String::as_str).filter(|link| link.starts_with("/dev/disk/by-path/"))
     }
 
-    /// The device node of a partition: `p` after a disk name that ends with a digit, as the kernel does it; `-part` for
-    /// multipath maps, as kpartx does it.
+    /// The device node of one of its partitions.
     #[must_use]
     pub fn partition_device(&self, number: u32) -> String {
-        let separator = if self.device.starts_with("/dev/mapper/") {
-            "-part"
-        } else if self.device.ends_with(|c: char| c.is_ascii_digit()) {
-            "p"
-        } else {
-            ""
-        };
-        format!("{}{separator}{number}", self.device)
+        partition_device(&self.device, number)
     }
 
     /// Whether it is a multipath map.
@@ -224,6 +216,20 @@ impl Disk {
             && self.signatures.is_empty()
             && self.uses.is_empty()
     }
+}
+
+/// The device node of a partition: `p` after a disk name that ends with a digit, as the kernel does it; `-part` for
+/// multipath maps, as kpartx does it.
+#[must_use]
+pub fn partition_device(disk: &str, number: u32) -> String {
+    let separator = if disk.starts_with("/dev/mapper/") {
+        "-part"
+    } else if disk.ends_with(|c: char| c.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    format!("{disk}{separator}{number}")
 }
 
 /// A disk that is one way to the storage behind a multipath map, and therefore nothing to write to by itself.
@@ -411,16 +417,14 @@ pub struct Warning {
 
 #[cfg(test)]
 mod tests {
-    use crate::inventory::testing::disk;
-    use crate::units::Bytes;
+    use super::*;
 
     #[test]
     fn partition_devices_are_named_as_kernel_and_kpartx_do() {
-        let device = |device: &str, number| disk(device, Bytes::mib(1)).partition_device(number);
-        assert_eq!(device("/dev/sda", 1), "/dev/sda1");
-        assert_eq!(device("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
-        assert_eq!(device("/dev/cciss/c0d0", 2), "/dev/cciss/c0d0p2");
-        assert_eq!(device("/dev/md126", 2), "/dev/md126p2");
-        assert_eq!(device("/dev/mapper/mpatha", 4), "/dev/mapper/mpatha-part4");
+        assert_eq!(partition_device("/dev/sda", 1), "/dev/sda1");
+        assert_eq!(partition_device("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
+        assert_eq!(partition_device("/dev/cciss/c0d0", 2), "/dev/cciss/c0d0p2");
+        assert_eq!(partition_device("/dev/md126", 2), "/dev/md126p2");
+        assert_eq!(partition_device("/dev/mapper/mpatha", 4), "/dev/mapper/mpatha-part4");
     }
 }

@@ -9,9 +9,10 @@ use crate::plan::DiskIdentity;
 use crate::plan::steps::identify;
 use crate::units::Bytes;
 
-/// libblkid's words for what is told by the group or array that it belongs to.
-const LVM_MEMBER: &str = "LVM2_member";
-const ARRAY_MEMBER: &str = "linux_raid_member";
+/// libblkid's word for an LVM physical volume.
+pub const LVM_MEMBER: &str = "LVM2_member";
+/// libblkid's word for a member of an md array.
+pub const ARRAY_MEMBER: &str = "linux_raid_member";
 
 /// What becomes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +80,7 @@ pub fn look(disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory) -> 
 }
 
 /// What lies on a disk or a partition of it, in words.
-fn content(disk: &Disk, device: &str, inventory: &Inventory) -> Vec<String> {
+pub fn content(disk: &Disk, device: &str, inventory: &Inventory) -> Vec<String> {
     let groups =
         inventory.volume_groups.iter().filter(|group| group.physical_volumes.iter().any(|pv| pv.device == device));
     let arrays = inventory.arrays.iter().filter(|array| array.members.iter().any(|member| member == device));

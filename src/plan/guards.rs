@@ -3,14 +3,23 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{Disk, Inventory, Use, VolumeGroup};
+use crate::inventory::{Disk, Inventory, Signature, Use, VolumeGroup};
 use crate::layout::Layout;
-use crate::plan::Step;
+use crate::plan::before::LVM_MEMBER;
+use crate::plan::{Expectation, Step};
 
 /// The inventory's word for what lvm2 tells.
-const LVM_SOURCE: &str = "lvm";
-/// libblkid's word for a physical volume.
-const LVM_MEMBER: &str = "LVM2_member";
+pub const LVM_SOURCE: &str = "lvm";
+/// LVM's word for a physical volume that is missing.
+const MISSING: &str = "[unknown]";
+
+/// What becomes of the disks of a layout: those that are not kept are prepared.
+pub struct Fates<'a> {
+    /// Devices of disks whose tables stay.
+    pub kept: &'a BTreeSet<String>,
+    /// Partitions on them whose group or array is made anew.
+    pub renewed: &'a BTreeSet<String>,
+}
 
 /// Refuses disks that are mounted, swapped on, or held by something that the plan would not close.
 pub fn refuse_disks_in_use(disks: &[&Disk], inventory: &Inventory) -> Result<()> {
@@ -53,17 +62,20 @@ fn holds(group: &VolumeGroup, mapper_name: &str) -> bool {
 ///
 /// Those that lie on prepared disks alone are closed. One that reaches beyond them is refused, and so is a foreign one
 /// with the name of a planned one.
-pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory) -> Result<Vec<Step>> {
+pub fn closings(layout: &Layout, disks: &[&Disk], fates: &Fates<'_>, inventory: &Inventory) -> Result<Vec<Step>> {
+    let Fates { kept, renewed } = fates;
     let prepared: BTreeSet<&str> = disks
         .iter()
         .filter(|disk| !kept.contains(&disk.device))
         .flat_map(|disk| std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)))
+        .chain(renewed.iter())
         .map(String::as_str)
         .collect();
     let kept_devices: BTreeSet<&str> = disks
         .iter()
         .filter(|disk| kept.contains(&disk.device))
         .flat_map(|disk| disk.partitions.iter().map(|it| it.device.as_str()))
+        .filter(|device| !renewed.contains(*device))
         .collect();
     refuse_unknown_groups(disks, kept, inventory)?;
     let mut steps = Vec::new();
@@ -98,7 +110,9 @@ pub fn closings(layout: &Layout, disks: &[&Disk], kept: &BTreeSet<String>, inven
         array_steps.push(Step::StopArray { device: array.device.clone(), members: array.members.clone() });
     }
     for group in &inventory.volume_groups {
-        let places: Vec<String> = group.physical_volumes.iter().map(|pv| pv.device.clone()).collect();
+        // What is missing lies nowhere: nobody's data are hurt by what happens to the rest.
+        let present = group.physical_volumes.iter().map(|pv| &pv.device).filter(|device| *device != MISSING);
+        let places: Vec<String> = present.cloned().collect();
         // A partition of a closed array is closed with it.
         let on_array = |place: &&String| arrays.iter().any(|array| place.starts_with(array.as_str()));
         let ours = places.iter().filter(|place| closed.contains(place.as_str()) || on_array(place)).count();
@@ -164,48 +178,49 @@ fn beyond(what: &str, name: &str, places: &[String], named: &BTreeSet<&str>, fre
     .advise(format!("free the disks if it is not needed: {free}"))
 }
 
-/// Compares the partitions of kept disks with the document: numbers, starts and sizes.
-pub fn compare_kept_disks(
-    layout: &Layout,
+/// Refuses when something outside the disks of the layout already has a UUID that the plan gives: a clone of this
+/// machine's disk, or half of an old mirror. What starts by UUID would start either of them.
+pub fn refuse_planned_identities_elsewhere(
+    expectations: &[Expectation],
     disks: &[&Disk],
-    kept: &BTreeSet<String>,
-    warnings: &mut Vec<String>,
+    inventory: &Inventory,
 ) -> Result<()> {
-    for (laid, disk) in layout.disks.iter().zip(disks).filter(|(laid, _)| kept.contains(&laid.device)) {
-        // A bare list of devices says nothing of partitions; a machine that was looked at says whether there is data.
-        if disk.partitions.is_empty() && disk.table.is_none() && disk.has_data.is_none() {
-            warnings.push(format!(
-                "disk {}: its partitions are not known, so what is to be kept was not compared",
-                disk.device
-            ));
-            continue;
+    let digits = |uuid: &str| uuid.replace(['-', ':'], "").to_lowercase();
+    let planned: BTreeSet<String> = expectations
+        .iter()
+        .filter_map(|expectation| match expectation {
+            Expectation::FileSystem { uuid, .. } | Expectation::Array { uuid: Some(uuid), .. } => Some(digits(uuid)),
+            _ => None,
+        })
+        .collect();
+    let is_ours = |disk: &&Disk| disks.iter().any(|ours| ours.device == disk.device);
+    for disk in inventory.disks.iter().filter(|disk| !is_ours(disk)) {
+        let clash = |it: &&Signature| it.uuid.as_deref().is_some_and(|uuid| planned.contains(&digits(uuid)));
+        if let Some(it) = disk.signatures.iter().find(clash) {
+            let uuid = it.uuid.as_deref().unwrap_or_default();
+            let what = format!("{} on {}, which the request does not name, has the UUID {uuid}", it.kind, it.device);
+            return Err(Error::new(Kind::Refused, format!("{what} that is to be given to another")).advise(format!(
+                "if it is a copy that is not needed: wipefs --all {}; else plan with another --seed",
+                it.device
+            )));
         }
-        let wanted: Vec<_> = laid
-            .partitions
-            .iter()
-            .filter_map(|it| Some((it.number, it.start_mib.bytes()?.get(), it.size_mib.bytes()?.get())))
-            .collect();
-        let found: Vec<_> = disk.partitions.iter().map(|it| (it.number, it.start.get(), it.size.get())).collect();
-        if wanted != found {
-            return Err(Error::new(
-                Kind::Hardware,
-                format!(
-                    "disk {} is to be kept and does not have the partitions of the request: expected {}, found {}",
-                    disk.device,
-                    list(&wanted),
-                    list(&found)
-                ),
-            )
-            .advise("the request must list the same volumes in the same order as when the disk was prepared"));
+    }
+    let is_on_ours = |member: &String| {
+        disks.iter().any(|disk| disk.device == *member || disk.partitions.iter().any(|it| it.device == *member))
+    };
+    let foreign = inventory.arrays.iter().filter(|array| !array.members.iter().all(is_on_ours));
+    for array in foreign {
+        let uuid = array.uuid.as_deref().unwrap_or_default();
+        if planned.contains(&digits(uuid)) {
+            let places = array.members.join(", ");
+            let what =
+                format!("array {} on {places}, which the request does not name, has the UUID {uuid}", array.device);
+            return Err(Error::new(Kind::Refused, format!("{what} that is to be given to another")).advise(format!(
+                "if it is not needed: mdadm --stop {} && mdadm --zero-superblock {}; else plan with another --seed",
+                array.device,
+                array.members.join(" ")
+            )));
         }
     }
     Ok(())
-}
-
-fn list(partitions: &[(u32, u64, u64)]) -> String {
-    if partitions.is_empty() {
-        return "none".to_owned();
-    }
-    let items = partitions.iter().map(|(number, start, size)| format!("{number} at byte {start} of {size} bytes"));
-    items.collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{Disk, Inventory};
 use crate::layout::Layout;
-use crate::plan::before::{describe, unexplained};
+use crate::plan::before::{content, describe, unexplained};
 
 /// Something that is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +23,15 @@ pub struct Loss {
 }
 
 /// Everything on the prepared disks, and what is made anew on the kept ones.
-pub fn of(disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory, layout: &Layout) -> Vec<Loss> {
+pub fn of(
+    disks: &[&Disk],
+    kept: &BTreeSet<String>,
+    renewed: &BTreeSet<String>,
+    inventory: &Inventory,
+    layout: &Layout,
+) -> Vec<Loss> {
     let on_disk = |disk: &&Disk| {
-        if kept.contains(&disk.device) { remade(disk, layout) } else { all_on(disk, inventory) }
+        if kept.contains(&disk.device) { remade(disk, renewed, inventory, layout) } else { all_on(disk, inventory) }
     };
     disks.iter().flat_map(on_disk).collect()
 }
@@ -74,7 +80,7 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// On a kept disk: what is made anew beside what stays. A volume counts for the disk of its group's first member.
-fn remade(disk: &Disk, layout: &Layout) -> Vec<Loss> {
+fn remade(disk: &Disk, renewed: &BTreeSet<String>, inventory: &Inventory, layout: &Layout) -> Vec<Loss> {
     let laid = layout.disks.iter().find(|laid| laid.device == disk.device);
     let is_here = |device: &str| laid.is_some_and(|laid| laid.partitions.iter().any(|it| it.device == device));
     let base = |device: &str| -> Option<String> {
@@ -90,15 +96,23 @@ fn remade(disk: &Disk, layout: &Layout) -> Vec<Loss> {
         what,
         step,
     };
-    let renewed = layout.filesystems.iter().filter(|it| !it.keep_data);
-    let renewed = renewed.filter(|it| is_here(&it.device) || base(&it.device).is_some_and(|device| is_here(&device)));
-    let mut losses: Vec<_> = renewed
+    let places = disk.partitions.iter().filter(|it| renewed.contains(&it.device));
+    let mut losses: Vec<_> = places
         .map(|it| {
-            let step = if it.from_image { "write-image" } else { "mkfs" };
-            let what = format!("what is there now, for a new {}", it.kind);
-            lose(&it.device, what, format!("{step} {}", it.device))
+            let content = content(disk, &it.device, inventory);
+            let what = if content.is_empty() { "what is there now".to_owned() } else { content.join(", ") };
+            lose(&it.device, what, format!("erase-partition {}", it.device))
         })
         .collect();
+    let made = layout.filesystems.iter().filter(|it| !it.keep_data);
+    let made = made.filter(|it| {
+        is_here(&it.device) || base(&it.device).is_some_and(|device| is_here(&device) && !renewed.contains(&device))
+    });
+    losses.extend(made.map(|it| {
+        let step = if it.from_image { "write-image" } else { "mkfs" };
+        let what = format!("what is there now, for a new {}", it.kind);
+        lose(&it.device, what, format!("{step} {}", it.device))
+    }));
     let drive = layout.configdrive_device.iter().filter(|it| is_here(it));
     losses.extend(drive.map(|it| lose(it, "the config drive there".to_owned(), format!("configdrive {it}"))));
     losses.push(lose(&disk.device, "boot code".to_owned(), format!("withdraw-boot-code {}", disk.device)));

@@ -4,6 +4,7 @@
 mod before;
 mod guards;
 mod identity;
+mod kept;
 mod losses;
 mod render;
 mod stage;
@@ -22,7 +23,7 @@ pub use before::{DiskBefore, Fate, PartitionBefore};
 pub use identity::Identities;
 pub use losses::Loss;
 pub use stage::Stage;
-pub use step::{BootStorage, DiskIdentity, Expectation, Step, TablePartition, TargetMount};
+pub use step::{BootStorage, DiskIdentity, Expectation, PartitionPlace, Step, TablePartition, TargetMount};
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,18 +68,21 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
             unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", shown_uri(&image.uri))),
         );
     }
-    let kept = steps::kept_disks(&layout);
+    let kept = layout::kept_disks(&layout);
+    let renewed = layout::renewed_partitions(&layout, &kept);
     guards::refuse_disks_in_use(&disks, inventory)?;
-    guards::compare_kept_disks(&layout, &disks, &kept, &mut warnings)?;
-    let closings = guards::closings(&layout, &disks, &kept, inventory)?;
+    kept::compare(&layout, &disks, &kept, inventory, &mut warnings)?;
+    let closings = guards::closings(&layout, &disks, &guards::Fates { kept: &kept, renewed: &renewed }, inventory)?;
     let seed = match seed {
         Some(seed) => seed.to_owned(),
         None => identity::seed(request, &layout, &disks)?,
     };
     let identities = Identities::new(&seed);
-    let (steps, expectations) =
-        steps::order(&layout, &disks, &kept, closings, side_car, &request.nic_names, &identities)?;
-    let destroys = losses::of(&disks, &kept, inventory, &layout);
+    let scene =
+        steps::Scene { layout: &layout, disks: &disks, kept: &kept, renewed: &renewed, identities: &identities };
+    let (steps, expectations) = steps::order(scene, closings, side_car, &request.nic_names)?;
+    guards::refuse_planned_identities_elsewhere(&expectations, &disks, inventory)?;
+    let destroys = losses::of(&disks, &kept, &renewed, inventory, &layout);
     let firmware = inventory.firmware.mode;
     let disks = before::look(&disks, &kept, inventory);
     let mut plan =

@@ -35,6 +35,8 @@ impl Plan {
         let config_drive = self.layout.configdrive_device.clone();
         self.expectations.retain(|expectation| match expectation {
             Expectation::Table { .. }
+            | Expectation::Partitions { .. }
+            | Expectation::Content { .. }
             | Expectation::Array { .. }
             | Expectation::VolumeGroup { .. }
             | Expectation::LogicalVolume { .. } => stage == Stage::Partition,
@@ -53,14 +55,18 @@ impl Plan {
 
 fn stage_of(step: &Step) -> Stage {
     match step {
-        Step::DeactivateVolumeGroup { .. }
+        Step::RestoreTable { .. }
+        | Step::CheckKept { .. }
+        | Step::DeactivateVolumeGroup { .. }
         | Step::StopArray { .. }
         | Step::EraseDisk { .. }
+        | Step::ErasePartition { .. }
         | Step::WithdrawBootCode { .. }
         | Step::WriteTable { .. }
         | Step::ActivateVolumeGroup { .. }
         | Step::AssembleArray { .. }
         | Step::CreateArray { .. }
+        | Step::AddArrayMember { .. }
         | Step::CreatePhysicalVolume { .. }
         | Step::CreateVolumeGroup { .. }
         | Step::CreateLogicalVolume { .. }

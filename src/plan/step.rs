@@ -45,6 +45,19 @@ pub struct TablePartition {
     pub name: String,
 }
 
+/// Where a partition lies that is there already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionPlace {
+    /// Number.
+    pub number: u32,
+    /// Device node.
+    pub device: String,
+    /// Offset from the start of the disk.
+    pub start: Bytes,
+    /// Size.
+    pub size: Bytes,
+}
+
 /// A file system of the installed system, and where it is mounted while it is worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -63,22 +76,30 @@ pub struct TargetMount {
 #[serde(tag = "do", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields repeat the layout's")]
 pub enum Step {
+    /// Puts the protective MBR before a kept table that was left without: the kernel sees its partitions again.
+    RestoreTable { disk: DiskIdentity },
+    /// Compares what is kept with the request: the last moment at which nothing is lost.
+    CheckKept { expectations: Vec<Expectation> },
     /// Ends the use of a volume group whose disks are prepared anew.
     DeactivateVolumeGroup { name: String, uuid: String },
     /// Ends an md array whose disks are prepared anew.
     StopArray { device: String, members: Vec<String> },
     /// Erases the signatures of everything on a disk and its partitions.
-    EraseDisk { disk: DiskIdentity, partitions: Vec<String> },
+    EraseDisk { disk: DiskIdentity, partitions: Vec<PartitionPlace> },
+    /// Erases the signature of a partition whose disk is kept, and whose group or array is made anew.
+    ErasePartition { disk: DiskIdentity, partition: PartitionPlace },
     /// Takes the boot code off a disk that is kept: until the end it must not start what is half written.
     WithdrawBootCode { disk: DiskIdentity },
     /// Writes a partition table, clears the ends of each partition, and waits for the device nodes.
     WriteTable { disk: DiskIdentity, guid: String, partitions: Vec<TablePartition> },
-    /// Starts a volume group that is kept.
+    /// Starts a volume group that stays.
     ActivateVolumeGroup { name: String },
-    /// Starts an md array that is kept.
+    /// Starts an md array that stays.
     AssembleArray { device: String, members: Vec<String> },
     /// Creates an md array.
     CreateArray { device: String, level: String, metadata: String, uuid: String, members: Vec<String> },
+    /// Gives a kept array a member on a new disk.
+    AddArrayMember { device: String, member: String },
     /// Makes a partition an LVM physical volume.
     CreatePhysicalVolume { device: String, metadata_size: Mib, metadata_copies: u32 },
     /// Creates a volume group.
@@ -138,14 +159,18 @@ impl Step {
     #[must_use]
     pub fn id(&self) -> String {
         match self {
+            Self::RestoreTable { disk } => format!("restore-table {}", disk.device),
+            Self::CheckKept { .. } => "check-kept".to_owned(),
             Self::DeactivateVolumeGroup { name, .. } => format!("deactivate-vg {name}"),
             Self::StopArray { device, .. } => format!("stop-array {device}"),
             Self::EraseDisk { disk, .. } => format!("erase {}", disk.device),
+            Self::ErasePartition { partition, .. } => format!("erase-partition {}", partition.device),
             Self::WithdrawBootCode { disk } => format!("withdraw-boot-code {}", disk.device),
             Self::WriteTable { disk, .. } => format!("partition {}", disk.device),
             Self::ActivateVolumeGroup { name } => format!("activate-vg {name}"),
             Self::AssembleArray { device, .. } => format!("assemble-array {device}"),
             Self::CreateArray { device, .. } => format!("create-array {device}"),
+            Self::AddArrayMember { member, .. } => format!("add-member {member}"),
             Self::CreatePhysicalVolume { device, .. } => format!("create-pv {device}"),
             Self::CreateVolumeGroup { name, .. } => format!("create-vg {name}"),
             Self::CreateLogicalVolume { group, name, .. } => format!("create-lv {group}/{name}"),
@@ -165,18 +190,22 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::RestoreTable { disk } => write!(f, "restore the protective MBR of {}", disk.device),
+            Self::CheckKept { .. } => f.write_str("compare what is kept with the request"),
             Self::DeactivateVolumeGroup { name, .. } => write!(f, "deactivate volume group {name}"),
             Self::StopArray { device, members } => write!(f, "stop array {device} of {}", members.join(", ")),
             Self::EraseDisk { disk, .. } => write!(f, "erase all signatures on {}", disk.device),
+            Self::ErasePartition { partition, .. } => write!(f, "erase the signature on {}", partition.device),
             Self::WithdrawBootCode { disk } => write!(f, "take the boot code off {}", disk.device),
             Self::WriteTable { disk, partitions, .. } => {
                 write!(f, "write a GPT with {} partitions to {}", partitions.len(), disk.device)
             }
-            Self::ActivateVolumeGroup { name } => write!(f, "activate the kept volume group {name}"),
-            Self::AssembleArray { device, .. } => write!(f, "assemble the kept array {device}"),
+            Self::ActivateVolumeGroup { name } => write!(f, "activate volume group {name}"),
+            Self::AssembleArray { device, .. } => write!(f, "assemble array {device}"),
             Self::CreateArray { device, level, members, .. } => {
                 write!(f, "create array {device} ({level}) of {}", members.join(", "))
             }
+            Self::AddArrayMember { device, member } => write!(f, "add {member} to array {device}"),
             Self::CreatePhysicalVolume { device, .. } => write!(f, "create physical volume {device}"),
             Self::CreateVolumeGroup { name, physical_volumes } => {
                 write!(f, "create volume group {name} on {}", physical_volumes.join(", "))
@@ -222,6 +251,10 @@ pub enum BootStorage {
 pub enum Expectation {
     /// A disk has exactly this table.
     Table { device: String, guid: String, partitions: Vec<TablePartition> },
+    /// A disk has partitions at these places; what else its table says does not count.
+    Partitions { device: String, partitions: Vec<PartitionPlace> },
+    /// A device holds something of this kind, in libblkid's words.
+    Content { device: String, kind: String },
     /// An array runs on these members.
     Array { device: String, level: String, uuid: Option<String>, members: Vec<String> },
     /// A group lies on these physical volumes.

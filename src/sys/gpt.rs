@@ -87,8 +87,23 @@ pub fn write<D: Read + Write + Seek + std::fmt::Debug>(
     backup.write_backup(medium, block).context(Kind::Medium, fault)?;
     primary.write_primary(medium, block).context(Kind::Medium, fault)?;
     medium.flush().context(Kind::Medium, fault)?;
+    write_protective_mbr(medium, size, sector_size, boot_code)
+}
+
+/// Writes the first sector that a GPT needs before it: `boot_code` and one entry over the whole medium.
+///
+/// # Errors
+/// `Medium` on I/O errors.
+pub fn write_protective_mbr<D: Write + Seek + std::fmt::Debug>(
+    medium: &mut D,
+    size: Bytes,
+    sector_size: SectorSize,
+    boot_code: [u8; 440],
+) -> Result<()> {
+    let fault = || "writing the protective MBR";
+    let (_, sectors) = blocks(size, sector_size)?;
     // A protective entry counts sectors in 32 bits; larger disks say all ones (UEFI 2.10, section 5.2.3).
-    let mut mbr = ProtectiveMBR::with_lb_size(u32::try_from(last).unwrap_or(u32::MAX));
+    let mut mbr = ProtectiveMBR::with_lb_size(u32::try_from(sectors - 1).unwrap_or(u32::MAX));
     mbr.set_bootcode(boot_code);
     // The whole of the first sector: what a 4Kn disk has there beyond 512 bytes is of no table.
     let mut first = mbr.to_bytes().to_vec();

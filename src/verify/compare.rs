@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Difference;
 use crate::layout::LVM_EXTENT;
-use crate::plan::TablePartition;
+use crate::plan::{PartitionPlace, TablePartition};
 use crate::units::Mib;
 
 /// A partition table as it was read.
@@ -65,6 +65,21 @@ pub fn table(device: &str, guid: &str, partitions: &[TablePartition], found: &Ta
         differ(&format!("partition {it}"), planned, present)
     }));
     differences
+}
+
+/// Where partitions lie, and nothing else of the table.
+pub fn places(device: &str, partitions: &[PartitionPlace], found: &TableFacts) -> Vec<Difference> {
+    let shown = |device: &str, start: u64, size: u64| format!("{device} at byte {start} of {size} bytes");
+    let join = |places: Vec<String>| if places.is_empty() { "none".to_owned() } else { places.join(", ") };
+    let planned = partitions.iter().map(|it| shown(&it.device, it.start.get(), it.size.get())).collect();
+    let present = found.partitions.iter().map(|it| shown(&it.device, it.start, it.size)).collect();
+    differ(&format!("partitions of {device}"), join(planned), join(present)).into_iter().collect()
+}
+
+/// What libblkid finds on a device.
+pub fn content(device: &str, kind: &str, found: &BTreeMap<String, String>) -> Vec<Difference> {
+    let present = found.get("TYPE").map_or("nothing known", String::as_str);
+    differ(&format!("content of {device}"), kind, present).into_iter().collect()
 }
 
 pub fn array(

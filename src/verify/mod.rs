@@ -37,9 +37,18 @@ impl fmt::Display for Difference {
 /// `Tool` or `Medium` when something could not be looked at.
 pub fn differences(plan: &Plan, scratch: &Path) -> Result<Vec<Difference>> {
     forget_caches(plan)?;
+    of(&plan.expectations, scratch)
+}
+
+/// Looks at what these expectations are about.
+fn of(expectations: &[Expectation], scratch: &Path) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
-    for expectation in &plan.expectations {
+    for expectation in expectations {
         found.extend(match expectation {
+            Expectation::Partitions { device, partitions } => {
+                compare::places(device, partitions, &facts::table(device)?)
+            }
+            Expectation::Content { device, kind } => compare::content(device, kind, &facts::file_system(device)?),
             Expectation::Table { device, guid, partitions } => {
                 compare::table(device, guid, partitions, &facts::table(device)?)
             }
@@ -60,6 +69,21 @@ pub fn differences(plan: &Plan, scratch: &Path) -> Result<Vec<Difference>> {
         });
     }
     Ok(found)
+}
+
+/// Compares what is kept with what the request says of it, before anything is written.
+///
+/// # Errors
+/// `Hardware` with both sides of every difference; `Tool` or `Medium` when something could not be looked at.
+pub fn check_kept(expectations: &[Expectation]) -> Result<()> {
+    // None of them is about files: nothing is mounted.
+    let differences = of(expectations, Path::new("/nonexistent"))?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    Err(Error::new(Kind::Hardware, format!("what is to be kept is not as the request says: {}", list.join("; ")))
+        .advise("the request must list the same volumes in the same order as when the disks were prepared"))
 }
 
 /// Verifies the machine against the plan.

@@ -1,0 +1,174 @@
+//! Steps for what is installed: images, config drive, boot loader.
+
+use super::{Order, bytes, fat_uuid, identify, label};
+use crate::error::{Error, Kind, Result};
+use crate::layout::{FileSystem, Image, LaidDisk, device_size};
+use crate::plan::{BootStorage, Expectation, Step, TargetMount};
+use crate::request::{NicName, SideCar, shown_uri};
+use crate::units::Bytes;
+
+/// Label of the config drive; cloud-init looks for it.
+const CONFIG_DRIVE_LABEL: &str = "cidata";
+/// File systems that an image may bring.
+const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
+
+impl Order<'_> {
+    pub(super) fn write_images(&mut self, side_car: Option<&SideCar>) -> Result<()> {
+        for image in &self.scene.layout.images {
+            let target = self.scene.layout.filesystems.iter().find(|it| it.device == image.target);
+            let target = target.ok_or_else(|| Error::bug(format!("image {} has no file system", image.uri)))?;
+            check_format(image, target)?;
+            let meta = side_car.and_then(|side_car| side_car.image(&image.uri));
+            let digest = |algorithm: &str, hex: Option<&String>| hex.map(|hex| format!("{algorithm}:{hex}"));
+            let sha256 = meta.and_then(|meta| digest("sha256", meta.raw_sha256.as_ref()));
+            let uuid = self.scene.file_system_uuid(target);
+            self.expectations.push(Expectation::FileSystem {
+                device: image.target.clone(),
+                kind: image.format.clone(),
+                uuid: uuid.clone(),
+                label: label(target),
+            });
+            self.steps.push(Step::WriteImage {
+                source: image.uri.clone(),
+                target: image.target.clone(),
+                container: image.container.clone(),
+                format: image.format.clone(),
+                label: label(target),
+                uuid,
+                size: image.size.map(Bytes::new),
+                digests: digest("md5", image.md5.as_ref()).into_iter().chain(sha256).collect(),
+                container_size: meta.and_then(|meta| meta.container_size).map(Bytes::new),
+                container_digests: meta
+                    .and_then(|meta| digest("md5", meta.container_md5.as_ref()))
+                    .into_iter()
+                    .collect(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_config_drive(&mut self) -> Result<()> {
+        let Some(device) = self.scene.layout.configdrive_device.clone() else { return Ok(()) };
+        let size = device_size(self.scene.layout, &device);
+        let size = bytes(size.ok_or_else(|| Error::bug(format!("config drive {device} is no partition")))?)?;
+        let holds = |laid: &LaidDisk| laid.partitions.iter().any(|it| it.device == device);
+        let disk =
+            self.scene.layout.disks.iter().zip(self.scene.disks).find(|(laid, _)| holds(laid)).map(|(_, disk)| disk);
+        let sector_size = disk.ok_or_else(|| Error::bug(format!("config drive {device} has no disk")))?.sector_size;
+        let volume_id = self.scene.identities.volume_id("config drive");
+        self.expectations.push(Expectation::FileSystem {
+            device: device.clone(),
+            kind: "vfat".to_owned(),
+            uuid: fat_uuid(volume_id),
+            label: Some(CONFIG_DRIVE_LABEL.to_owned()),
+        });
+        let label = CONFIG_DRIVE_LABEL.to_owned();
+        self.steps.push(Step::WriteConfigDrive { device, size, sector_size, label, volume_id });
+        Ok(())
+    }
+
+    pub(super) fn make_bootable(&mut self, nic_names: &[NicName]) -> Result<()> {
+        let at = |path: &str| self.scene.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some(path));
+        let root = at("/").ok_or_else(|| Error::bug("a layout without a root file system"))?;
+        let mounts: Vec<_> =
+            self.scene.layout.target_mount_order.iter().filter_map(|path| at(path).map(target_mount)).collect();
+        let fstab: Vec<_> = self.scene.layout.filesystems.iter().filter_map(|it| self.fstab_line(it)).collect();
+        let arrays = self.scene.layout.mds.iter();
+        let arrays = arrays.filter_map(|md| Some(array_line(&md.name, &self.scene.array_uuid(md)?))).collect();
+        self.expectations.push(Expectation::Fstab { mounts: mounts.clone(), lines: fstab.clone() });
+        self.steps.push(Step::MountTarget { mounts });
+        self.steps.push(Step::WriteSystemFiles { fstab, arrays, nic_names: nic_names.to_vec() });
+        let boot = at("/boot").unwrap_or(root);
+        self.steps.push(Step::ConfigureGrub {
+            kernel_params: self.scene.layout.bootloader.kernel_params.trim().to_owned(),
+            root: self.root_parameter(root),
+            boot_uuid: self.scene.file_system_uuid(boot),
+            boot_format: boot.kind.clone(),
+            boot_storage: self.storage(boot),
+            boot_folder: if boot.device == root.device { "/boot".to_owned() } else { "/".to_owned() },
+            kernel_regexp: self.scene.layout.bootloader.kernel_regexp.clone(),
+            initrd_regexp: self.scene.layout.bootloader.initrd_regexp.clone(),
+        });
+        let disks: Vec<_> =
+            self.scene.layout.disks.iter().zip(self.scene.disks).filter(|(laid, _)| laid.install_bootloader).collect();
+        self.expectations.extend(disks.iter().map(|(laid, _)| Expectation::BootCode { device: laid.device.clone() }));
+        self.steps.push(Step::InstallBootCode { disks: disks.iter().map(|(_, disk)| identify(disk)).collect() });
+        self.steps.push(Step::UnmountTarget);
+        Ok(())
+    }
+
+    /// A volume by its name: older initial RAM disks activate volumes by it and not by UUID (LP#1552346).
+    fn root_parameter(&self, root: &FileSystem) -> String {
+        let is_volume = self.scene.layout.lvs.iter().any(|lv| lv.device == root.device);
+        if is_volume { root.device.clone() } else { format!("UUID={}", self.scene.file_system_uuid(root)) }
+    }
+
+    fn storage(&self, it: &FileSystem) -> BootStorage {
+        if self.scene.layout.lvs.iter().any(|lv| lv.device == it.device) {
+            BootStorage::Lvm
+        } else if self.scene.layout.mds.iter().any(|md| md.name == it.device) {
+            BootStorage::Md
+        } else {
+            BootStorage::Partition
+        }
+    }
+
+    fn fstab_line(&self, it: &FileSystem) -> Option<String> {
+        let mount = it.mount.as_deref()?;
+        let uuid = if it.keep_data {
+            // A kept volume keeps a UUID that nobody asked for before it is active; its device is as certain.
+            self.scene.found(&it.device).and_then(|signature| signature.uuid.clone())
+        } else {
+            Some(self.scene.file_system_uuid(it))
+        };
+        let source = uuid.map_or_else(|| it.device.clone(), |uuid| format!("UUID={uuid}"));
+        Some(format!("{source} {mount} {} {} 0 0", it.kind, mount_options(mount, &it.kind)))
+    }
+}
+
+/// Upstream's options, but none that the file system does not know: xfs refuses to be mounted with `errors=`.
+fn mount_options(mount: &str, kind: &str) -> &'static str {
+    match (mount, kind) {
+        ("/", "ext2" | "ext3" | "ext4") => "defaults,errors=panic",
+        // Boot loaders are for root alone.
+        (_, "vfat") => "umask=0077",
+        _ => "defaults",
+    }
+}
+
+/// An image must bring the file system that will be mounted, and one whose UUID can be changed.
+fn check_format(image: &Image, target: &FileSystem) -> Result<()> {
+    if !ADOPTED.contains(&image.format.as_str()) {
+        return Err(Error::new(
+            Kind::Request,
+            format!(
+                "$.ks_meta.image_data: image {} holds {}, which cannot be given a UUID of its own: expected one of {}",
+                shown_uri(&image.uri),
+                image.format,
+                ADOPTED.join(", ")
+            ),
+        ));
+    }
+    if image.format != target.kind {
+        let place = target.mount.as_deref().unwrap_or(&target.device);
+        return Err(Error::new(
+            Kind::Request,
+            format!(
+                "$.ks_meta.image_data: the image for {place} holds {}, the volume asks for {}",
+                image.format, target.kind
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A line of mdadm.conf; mdadm writes UUIDs as four groups.
+fn array_line(device: &str, uuid: &str) -> String {
+    let digits = uuid.replace('-', "");
+    let groups: Vec<_> = (0..4).map(|group| &digits[group * 8..(group + 1) * 8]).collect();
+    format!("ARRAY {device} UUID={}", groups.join(":"))
+}
+
+fn target_mount(it: &FileSystem) -> TargetMount {
+    TargetMount { device: it.device.clone(), path: it.mount.clone().unwrap_or_default(), kind: it.kind.clone() }
+}
