@@ -177,7 +177,7 @@ fn too_small_disk_and_too_large_image_are_errors_before_anything_is_done() {
     assert_eq!(error.kind(), Kind::Hardware);
     assert_eq!(
         error.to_string(),
-        "disk /dev/sda is too small: partition 4 (pv of vg os, 59456 MiB) would end at 62792925184 bytes, usable are 61865967104 bytes"
+        "$.ks_meta.pm_data.ks_spaces[0].volumes[3]: disk /dev/sda is too small: partition 4 (pv of vg os, 59456 MiB) would end at 62792925184 bytes, usable are 61865967104 bytes"
     );
     let mut side_car = side_car(NAME);
     side_car.images[1].raw_size = Some(201 << 20);
@@ -218,30 +218,80 @@ fn stages_together_have_all_steps_and_expectations() {
 }
 
 #[test]
-fn kept_disk_must_have_the_partitions_of_the_request() {
-    let name = "04-keep-data-reinstall";
-    let request = wanted(name);
+fn foreign_array_with_a_planned_name_is_refused() {
+    let name = "07-centos65-md-root-grub1";
     let mut machine = machine(name);
-    let plan_of = |machine: &Inventory| plan::make(&request, machine, None, None);
-    let error = plan_of(&machine).unwrap_err();
+    let members = vec!["/dev/sdy1".to_owned(), "/dev/sdz1".to_owned()];
+    let device = "/dev/md0".to_owned();
+    machine.arrays.push(Array { device, level: None, uuid: None, is_active: false, members, is_firmware: false });
+    let error = plan::make(&wanted(name), &machine, None, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(
+        error.to_string(),
+        "array /dev/md0 is to be made, and one of that name lies on /dev/sdy1, /dev/sdz1, which the request does not name"
+    );
+    assert_eq!(error.advice(), Some("free the name if it is not needed: mdadm --stop /dev/md0"));
+}
+
+#[test]
+fn foreign_file_system_with_a_planned_uuid_is_refused() {
+    let mut machine = machine(NAME);
+    let planned = make(&machine).unwrap();
+    let uuid = planned.expectations.iter().find_map(|it| match it {
+        Expectation::FileSystem { uuid, kind, .. } if kind == "ext4" => Some(uuid.clone()),
+        _ => None,
+    });
+    let mut clone = machine.disks[0].clone();
+    (clone.name, clone.device) = ("sdz".to_owned(), "/dev/sdz".to_owned());
+    clone.links.clear();
+    let (device, kind) = ("/dev/sdz1".to_owned(), "ext4".to_owned());
+    clone.signatures.push(Signature { device, kind, label: None, uuid: uuid.clone() });
+    machine.disks.push(clone);
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "ext4 on /dev/sdz1, which the request does not name, has the UUID {} that is to be given to another",
+            uuid.unwrap()
+        )
+    );
+    assert!(error.advice().unwrap().contains("wipefs --all /dev/sdz1"));
+    assert!(plan::make(&wanted(NAME), &machine, Some(&side_car(NAME)), Some("other")).is_ok());
+}
+
+#[test]
+fn missing_part_of_a_group_does_not_protect_the_rest() {
+    let mut machine = machine(NAME);
+    with_partition(&mut machine);
+    machine.volume_groups.push(group("data", &["/dev/sda1", "[unknown]"]));
+    assert_eq!(make(&machine).unwrap().steps[0].id(), "deactivate-vg data");
+}
+
+#[test]
+fn expectation_of_a_disk_is_checked_before_anything_is_planned() {
+    let mut document: serde_json::Value = serde_json::from_slice(&read(&format!("provision/{NAME}.json"))).unwrap();
+    document["ks_meta"]["pm_data"]["ks_spaces"][0]["expect"] = serde_json::json!({"serial": "S1"});
+    let request = request::parse(document.to_string().as_bytes()).unwrap().request;
+    let error = plan::make(&request, &machine(NAME), None, None).unwrap_err();
     assert_eq!(error.kind(), Kind::Hardware);
-    let layout = bedplate::layout::resolve(&request, &machine, None).unwrap().layout;
-    for (disk, laid) in machine.disks.iter_mut().zip(&layout.disks) {
-        disk.table = Some("gpt".to_owned());
-        disk.partitions = laid
-            .partitions
-            .iter()
-            .map(|it| Partition {
-                number: it.number,
-                device: it.device.clone(),
-                start: it.start_mib.bytes().unwrap(),
-                size: it.size_mib.bytes().unwrap(),
-            })
-            .collect();
-    }
-    let plan = plan_of(&machine).unwrap();
-    assert!(!plan.steps.iter().any(|step| matches!(step, Step::EraseDisk { .. } | Step::WriteTable { .. })));
-    let made = plan.steps.iter().filter(|step| matches!(step, Step::MakeFileSystem { .. }));
-    assert_eq!(made.map(Step::id).collect::<Vec<_>>(), ["mkfs /dev/mapper/os-swap"]);
-    assert!(!plan.expectations.iter().any(|it| matches!(it, Expectation::Table { .. })));
+    assert_eq!(
+        error.to_string(),
+        "$.ks_meta.pm_data.ks_spaces[0].expect.serial: expected serial number S1, found none on /dev/sda"
+    );
+    let mut machine = machine(NAME);
+    machine.disks[0].serial = Some("S1".to_owned());
+    assert!(plan::make(&request, &machine, None, None).is_ok());
+}
+
+#[test]
+fn all_disks_that_are_missing_are_told_at_once() {
+    let name = "02-controller-three-disks-raid-boot";
+    let mut machine = machine(name);
+    machine.disks.truncate(1);
+    let error = plan::make(&wanted(name), &machine, None, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hardware);
+    let told = error.to_string();
+    assert!(told.starts_with("2 faults: $.ks_meta.pm_data.ks_spaces[1]: no disk matches "), "{told}");
+    assert!(told.contains("; $.ks_meta.pm_data.ks_spaces[2]: no disk matches "), "{told}");
 }

@@ -46,6 +46,7 @@ pub struct TablePartition {
 }
 
 /// Where a partition lies that is there already.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionPlace {
     /// Number.

@@ -5,6 +5,8 @@ mod system;
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use crate::error::{Error, Result};
 use crate::inventory::{Disk, Signature};
 use crate::layout::{self, FileSystem, Layout, Md, Vg};
@@ -79,7 +81,9 @@ impl Scene<'_> {
             return Some(self.identities.uuid(&format!("array {}", md.name)));
         }
         let known = md.devices.iter().find_map(|member| self.found(member))?;
-        (known.kind == ARRAY_MEMBER).then(|| known.uuid.clone())?
+        let uuid = known.uuid.as_deref().filter(|_| known.kind == ARRAY_MEMBER)?;
+        // libblkid writes an array's UUID with hyphens; whatever else stands there is none.
+        Uuid::try_parse(uuid).ok().map(|uuid| uuid.hyphenated().to_string())
     }
 
     /// What was found on a partition of the layout's disks.
