@@ -189,11 +189,12 @@ fn types_and_names_of_partitions_do_not_count() {
 fn image_onto_something_kept_is_an_error_of_the_request() {
     let mut document = document(NAME);
     document.pointer_mut(VOLUMES).unwrap()[0]["volumes"][5]["keep_data"] = json!(true);
-    let error = make(&document, &inventory::from_json(&read(&format!("hardware/{NAME}.json"))).unwrap()).unwrap_err();
+    let error = request::parse(document.to_string().as_bytes()).unwrap_err();
     assert_eq!(error.kind(), Kind::Request);
     assert_eq!(
         error.to_string(),
-        "$.ks_meta.image_data[\"/\"]: the image would overwrite /dev/mapper/os-root, which is to be kept (keep_data)"
+        "reading the request: 1 fault: $.ks_meta.image_data[\"/\"]: the image would overwrite \
+         $.ks_meta.pm_data.ks_spaces[3].volumes[0], which is to be kept (keep_data)"
     );
 }
 

@@ -41,14 +41,17 @@ fn runs(steps: &[Step]) -> Vec<Run> {
 /// What a step does, and to what. Sizes, kinds and sources stand with the disks and groups above.
 fn describe(step: &Step) -> (String, Vec<String>) {
     let (action, object) = match step {
+        Step::RestoreTable { disk } => ("restore the protective MBR of", Some(&disk.device)),
         Step::DeactivateVolumeGroup { name, .. } => ("deactivate volume group", Some(name)),
         Step::StopArray { device, .. } => ("stop array", Some(device)),
         Step::EraseDisk { disk, .. } => ("erase everything on", Some(&disk.device)),
+        Step::ErasePartition { partition, .. } => ("erase", Some(&partition.device)),
         Step::WithdrawBootCode { disk } => ("take the boot code off", Some(&disk.device)),
         Step::WriteTable { disk, .. } => ("write a new partition table to", Some(&disk.device)),
-        Step::ActivateVolumeGroup { name } => ("start the kept volume group", Some(name)),
-        Step::AssembleArray { device, .. } => ("start the kept array", Some(device)),
+        Step::ActivateVolumeGroup { name } => ("start volume group", Some(name)),
+        Step::AssembleArray { device, .. } => ("start array", Some(device)),
         Step::CreateArray { device, .. } => ("create array", Some(device)),
+        Step::AddArrayMember { member, .. } => ("add to its array", Some(member)),
         Step::CreatePhysicalVolume { .. } => ("create volume group", None),
         Step::CreateVolumeGroup { name, .. } => ("create volume group", Some(name)),
         Step::CreateLogicalVolume { group, .. } => ("create volume group", Some(group)),
@@ -58,7 +61,7 @@ fn describe(step: &Step) -> (String, Vec<String>) {
         Step::MountTarget { .. } | Step::WriteSystemFiles { .. } | Step::ConfigureGrub { .. } => {
             ("write fstab and GRUB's configuration", None)
         }
-        Step::WriteConfigDrive { .. } | Step::InstallBootCode { .. } | Step::UnmountTarget => {
+        Step::CheckKept { .. } | Step::WriteConfigDrive { .. } | Step::InstallBootCode { .. } | Step::UnmountTarget => {
             return (step.to_string(), Vec::new());
         }
     };
