@@ -9,6 +9,7 @@ use bedplate::cli::{self, Cli, Command, ProvisionArgs, StageArgs, TellingArgs, U
 use bedplate::commands;
 use bedplate::commands::client::http_settings;
 use bedplate::commands::netboot::State;
+use bedplate::commands::plan::read_request;
 use bedplate::commands::provision::{Options, REPORT_FILE};
 use bedplate::error::{Error, Kind, Result};
 use bedplate::http;
@@ -78,7 +79,7 @@ fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> R
     let (telling, events) = telling(args.telling, settings);
     let seed = args.seed.or_else(|| settings.seed.clone());
     let options = Options { plan_digest: args.plan_digest, seed, plan: args.plan, ..telling };
-    let code = carry_out(&read(&args.file)?, &options, &events, Path::new(LOG_FILE), http)?;
+    let code = carry_out(&read_request(&args.file)?, &options, &events, Path::new(LOG_FILE), http)?;
     if code != ExitCode::SUCCESS {
         return Ok(code);
     }
@@ -101,7 +102,7 @@ fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client
     bedplate::execute::require_root()?;
     let (telling, events) = telling(args.telling, settings);
     let options = Options { seed: args.seed.or_else(|| settings.seed.clone()), stage: Some(stage), ..telling };
-    carry_out(&read(&args.file)?, &options, &events, Path::new(LOG_FILE), http)
+    carry_out(&read_request(&args.file)?, &options, &events, Path::new(LOG_FILE), http)
 }
 
 /// Called by the name of Fuel's agent: the orchestrator switches PXE off and reboots, this never does.
@@ -113,7 +114,8 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
     if cli.data_driver != "nailgun" {
         return Err(Error::new(Kind::Usage, format!("--data-driver: expected nailgun, found {}", cli.data_driver)));
     }
-    let document = if cli.input_data.is_empty() { read(&cli.input_data_file)? } else { cli.input_data.into_bytes() };
+    let document =
+        if cli.input_data.is_empty() { read_request(&cli.input_data_file)? } else { cli.input_data.into_bytes() };
     let stage = match name {
         UpstreamName::Provision => None,
         UpstreamName::Partition => Some(Stage::Partition),
@@ -144,11 +146,6 @@ fn telling(args: TellingArgs, settings: &Settings) -> (Options, Vec<String>) {
     let report = args.report.or_else(|| settings.report.clone()).unwrap_or_else(|| REPORT_FILE.into());
     let events = if args.events.is_empty() { settings.events.clone() } else { args.events };
     (Options { report, templates: args.templates, ..Options::default() }, events)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .map_err(|cause| Error::caused(Kind::Request, format!("reading the request {}", path.display()), cause))
 }
 
 fn carry_out(

@@ -1,7 +1,7 @@
 //! `plan FILE`: shows what would be done, and touches nothing.
 
 use std::fs;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::side_car;
@@ -10,6 +10,7 @@ use crate::http::Client;
 use crate::inventory::{self, Inventory};
 use crate::plan::{self, Plan};
 use crate::request::{self, SideCar};
+use crate::units;
 
 /// Options of `plan`.
 #[derive(Debug, clap::Args)]
@@ -38,8 +39,8 @@ pub struct Args {
 /// # Errors
 /// Those of reading the files and of [`plan::make`].
 pub fn run(args: &Args, http: &Client) -> Result<()> {
-    let document = read(&args.file, Kind::Request)?;
-    let parsed = request::parse(&document)?;
+    let document = read_request(&args.file)?;
+    let parsed = request::parse(&document).map_err(|error| error.within(args.file.display().to_string()))?;
     let machine = match &args.inventory {
         Some(path) => {
             let bytes = read(path, Kind::Usage)?;
@@ -90,6 +91,19 @@ pub fn make(parsed: &request::Parsed, machine: &Inventory, meta: Option<&SideCar
         plan.digest = plan.compute_digest()?;
     }
     Ok(plan)
+}
+
+/// Reads a request, and no more of a file than a request may have: what is larger is refused by its reader.
+///
+/// # Errors
+/// `Request` when the file cannot be read.
+pub fn read_request(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = units::widen(request::LIMIT).saturating_add(1);
+    fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .context(Kind::Request, || format!("reading the request {}", path.display()))?;
+    Ok(bytes)
 }
 
 /// Reads a file that the caller named.

@@ -2,6 +2,7 @@
 
 mod boot_disk;
 mod capacity;
+mod described;
 mod expect;
 mod findings;
 mod journals;
@@ -19,6 +20,7 @@ use crate::layout::matching::Match;
 use crate::request::{DiskSpec, Request, SideCar};
 
 pub use capacity::{LVM_EXTENT, device_size};
+pub use described::check_described;
 pub use keep::{is_kept_partition, keeps_array, keeps_group, kept_disks, renewed_partitions};
 pub use model::{
     BIOS_BOOT, BootLoader, EFI_SYSTEM, FileSystem, Image, LINUX_FILESYSTEM, LaidDisk, LaidPartition, Layout, Lv, Md,

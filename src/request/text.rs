@@ -24,7 +24,7 @@ const DEPTH: usize = 60;
 pub fn read(document: &[u8]) -> Result<(Option<Value>, Findings)> {
     let refused = |what: &str| Error::new(Kind::Request, format!("reading the request: $: {what}"));
     if document.len() > LIMIT {
-        return Err(refused(&format!("{} bytes, but a request has at most {LIMIT}", document.len())));
+        return Err(refused(&format!("expected at most {LIMIT} bytes, found more")));
     }
     if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| document.starts_with(mark)) {
         return Err(refused("expected UTF-8 without a byte order mark"));
@@ -242,10 +242,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named_with_its_reason() {
-        assert_eq!(
-            refused(&[b' '; LIMIT + 1]),
-            "reading the request: $: 16777217 bytes, but a request has at most 16777216"
-        );
+        assert_eq!(refused(&[b' '; LIMIT + 1]), "reading the request: $: expected at most 16777216 bytes, found more");
         assert_eq!(refused(b""), "reading the request: $: expected a document, found nothing");
         let mark = "reading the request: $: expected UTF-8 without a byte order mark";
         assert_eq!(refused(b"\xef\xbb\xbf{}"), mark);
