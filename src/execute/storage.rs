@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::inventory::{self, Array};
+use crate::layout::LVM_EXTENT;
 use crate::sys::command::{Call, Tool};
 use crate::sys::udev;
 use crate::units::Mib;
 
 /// How long a device node may take to appear after its tool has ended.
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// LVM would move the data behind the optimal I/O size of a RAID, and the extents that the plan counted on would be
+/// missing; partitions of whole MiB with a MiB between them are not aligned to it anyway.
+const EXACT_ALIGNMENT: &str =
+    "devices{data_alignment_detection=0 data_alignment_offset_detection=0 md_chunk_alignment=0}";
 
 pub fn deactivate_group(name: &str, uuid: &str) -> Result<()> {
     // By UUID: a group of the same name may lie on a disk that is none of ours.
@@ -65,14 +71,16 @@ pub fn create_array(device: &str, level: &str, metadata: &str, uuid: &str, membe
 pub fn create_physical_volume(device: &str, metadata_size: Mib, copies: u32) -> Result<()> {
     let metadata_size = format!("{}m", metadata_size.get());
     let copies = copies.to_string();
-    let options = ["pvcreate", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size, device];
-    Call::new(Tool::Lvm, options).run()?;
+    let options = ["pvcreate", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size];
+    Call::new(Tool::Lvm, options.into_iter().chain(["--config", EXACT_ALIGNMENT, device])).run()?;
     Ok(())
 }
 
 pub fn create_group(name: &str, physical_volumes: &[String]) -> Result<()> {
     let volumes = physical_volumes.iter().map(String::as_str);
-    Call::new(Tool::Lvm, ["vgcreate", "--yes", name].into_iter().chain(volumes)).run()?;
+    let extent = format!("{}m", LVM_EXTENT.get());
+    Call::new(Tool::Lvm, ["vgcreate", "--yes", "--physicalextentsize", &extent, name].into_iter().chain(volumes))
+        .run()?;
     Ok(())
 }
 
