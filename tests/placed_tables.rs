@@ -1,8 +1,8 @@
 //! Tables of plans, written to sparse media and read back by the tools that administrators use.
 //!
-//! The media are files in memory (`memfd_create`): ext4 ends at 16 TiB a file, and disks go to 100 TiB. sgdisk takes a
-//! file for a disk of 512-byte sectors and so does sfdisk, so that they read the others through a loop device, which needs
-//! root; fdisk can be told.
+//! The media are sparse files in memory (`memfd_create`): ext4 ends at 16 TiB a file, and disks go to 100 TiB. sgdisk
+//! and sfdisk take a file for a disk of 512-byte sectors, so that they read the others through a loop device, which
+//! needs root; fdisk can be told.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by failing")]
 
@@ -102,8 +102,7 @@ fn of_fixtures(sector_size: SectorSize) -> Vec<Planned> {
     names.into_iter().flat_map(plan).flatten().collect()
 }
 
-/// Tables of random machines whose disks have these sectors. The generator starts from one state, so that a failure comes
-/// back.
+/// Tables of random machines on disks of these sectors. The generator starts from one state: a failure comes back.
 fn of_random_machines(sector_size: SectorSize) -> Vec<Planned> {
     let mut runner = TestRunner::deterministic();
     let strategy = cases();

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod coverage;
 mod matching;
 mod placed;
 mod placement;

@@ -30,7 +30,8 @@ proptest! {
         let mut foreign = machine.disks[0].clone();
         foreign.name = "sdforeign".to_owned();
         foreign.device = "/dev/sdforeign".to_owned();
-        foreign.links = vec!["/dev/disk/by-id/ata-NAMED".to_owned(), "/dev/disk/by-path/pci-0000:00:1f.2-ata-".to_owned()];
+        let links = ["/dev/disk/by-id/ata-NAMED", "/dev/disk/by-path/pci-0000:00:1f.2-ata-"];
+        foreign.links = links.map(str::to_owned).to_vec();
         foreign.uses.clear();
         machine.disks.insert(place.index(machine.disks.len() + 1), foreign);
         prop_assert_eq!(layout::resolve(&request, &machine, None).unwrap().layout, expected);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bedplate::error::Kind;
 use bedplate::inventory::FirmwareMode;
-use bedplate::layout;
+use bedplate::layout::{self, LaidPartition};
+use bedplate::plan::{Step, TablePartition};
 use bedplate::units::{Bytes, SectorSize};
 use proptest::prelude::*;
 
@@ -19,6 +20,18 @@ use super::{config, plan};
 fn usable(size: Bytes, sector_size: SectorSize) -> (u64, u64) {
     let array = 128 * 128 / sector_size.get();
     (2 + array, size.get() / sector_size.get() - 1 - 1 - array)
+}
+
+/// What a table and a layout say of a partition: number, node, start, size, type.
+type Row = (u32, String, Bytes, Bytes, String);
+
+fn written(it: &TablePartition) -> Row {
+    (it.number, it.device.clone(), it.start, it.size, it.type_guid.clone())
+}
+
+fn laid(it: &LaidPartition) -> Row {
+    let (start, size) = (it.start_mib.bytes().unwrap(), it.size_mib.bytes().unwrap());
+    (it.number, it.device.clone(), start, size, it.type_guid.clone())
 }
 
 proptest! {
@@ -53,7 +66,8 @@ proptest! {
             }
         }
         for laid in &plan.layout.disks {
-            let sizes: Vec<_> = laid.partitions.iter().take(2).map(|it| (it.size_mib.get(), it.role.as_str())).collect();
+            let first_two = laid.partitions.iter().take(2);
+            let sizes: Vec<_> = first_two.map(|it| (it.size_mib.get(), it.role.as_str())).collect();
             let second = match plan.firmware {
                 FirmwareMode::Uefi => "efi system partition",
                 FirmwareMode::Bios | FirmwareMode::Unknown => "reserved for EFI",
@@ -64,27 +78,17 @@ proptest! {
 
     #[test]
     fn tables_that_are_written_are_those_of_the_layout(case in cases()) {
-        use bedplate::plan::Step;
         let plan = plan(&case.fresh, &case.machine);
-        let tables = plan.steps.iter().filter_map(|step| match step {
-            Step::WriteTable { disk, partitions, .. } => Some((&disk.device, partitions)),
-            _ => None,
-        });
-        let written: Vec<_> = tables
-            .map(|(disk, partitions)| {
-                let row = |it: &bedplate::plan::TablePartition| (it.number, it.device.clone(), it.start, it.size, it.type_guid.clone());
-                (disk.clone(), partitions.iter().map(row).collect::<Vec<_>>())
+        let written: Vec<_> = plan.steps.iter()
+            .filter_map(|step| match step {
+                Step::WriteTable { disk, partitions, .. } => {
+                    Some((&disk.device, partitions.iter().map(written).collect()))
+                }
+                _ => None,
             })
             .collect();
-        let laid: Vec<_> = plan.layout.disks.iter()
-            .map(|disk| {
-                let row = |it: &layout::LaidPartition| {
-                    let (start, size) = (it.start_mib.bytes().unwrap(), it.size_mib.bytes().unwrap());
-                    (it.number, it.device.clone(), start, size, it.type_guid.clone())
-                };
-                (disk.device.clone(), disk.partitions.iter().map(row).collect::<Vec<_>>())
-            })
-            .collect();
+        let laid: Vec<(_, Vec<_>)> =
+            plan.layout.disks.iter().map(|disk| (&disk.device, disk.partitions.iter().map(laid).collect())).collect();
         prop_assert_eq!(written, laid);
     }
 
@@ -100,7 +104,8 @@ proptest! {
         let drive = partitions.iter().find(|it| it.role == "configdrive").unwrap();
         prop_assert_eq!(Some(&drive.device), layout.configdrive_device.as_ref());
         prop_assert_eq!(drive.size_mib.get(), 20);
-        let mounts: Vec<_> = layout.filesystems.iter().filter_map(|it| it.mount.as_deref()).filter(|it| *it != "swap").collect();
+        let mounts = layout.filesystems.iter().filter_map(|it| it.mount.as_deref());
+        let mounts: Vec<_> = mounts.filter(|it| *it != "swap").collect();
         prop_assert_eq!(mounts.iter().collect::<BTreeSet<_>>().len(), mounts.len(), "{:?}", mounts);
     }
 

@@ -68,9 +68,13 @@ proptest! {
         prop_assert_eq!(&second.layout, &first.layout);
         prop_assert_eq!(&second.seed, &first.seed);
         prop_assert_eq!(&second.expectations, &first.expectations);
-        let made = |plan: &Plan| plan.steps.iter().filter(|it| !is_closing(it)).map(without_partitions).collect::<Vec<_>>();
         prop_assert_eq!(made(&second), made(&first));
     }
+}
+
+/// The steps but those that end what was there before.
+fn made(plan: &Plan) -> Vec<Step> {
+    plan.steps.iter().filter(|it| !is_closing(it)).map(without_partitions).collect()
 }
 
 /// Ends the use of what was there before.

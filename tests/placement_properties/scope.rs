@@ -65,9 +65,8 @@ proptest! {
         let devices: BTreeSet<_> = layout.disks.iter().map(|disk| &disk.device).collect();
         prop_assert_eq!(devices.len(), layout.disks.len());
         let disks = placed::disks(&case.fresh);
-        let Some(known) = disks.iter().find(|it| is_touched(it) && !it["extra"][0].is_null() && it["extra"][0].as_str().unwrap().contains("NAMED")) else {
-            return Ok(());
-        };
+        let has_link = |it: &Value| it["extra"][0].as_str().is_some_and(|link| link.contains("NAMED"));
+        let Some(known) = disks.iter().find(|it| is_touched(it) && has_link(it)) else { return Ok(()) };
         let mut document = case.fresh.clone();
         let mut other = (*known).clone();
         other["name"] = json!("sdother");

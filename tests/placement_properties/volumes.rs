@@ -61,8 +61,9 @@ proptest! {
         prop_assume!((there - others) * 4 < 16 << 20);
         let resize = |size: u64| {
             let mut document = case.fresh.clone();
-            let group = document["ks_meta"]["pm_data"]["ks_spaces"].as_array_mut().unwrap().iter_mut().find(|it| it["id"] == *name);
-            let volumes = group.unwrap()["volumes"].as_array_mut().unwrap();
+            let spaces = document["ks_meta"]["pm_data"]["ks_spaces"].as_array_mut().unwrap();
+            let group = spaces.iter_mut().find(|it| it["id"] == *name).unwrap();
+            let volumes = group["volumes"].as_array_mut().unwrap();
             volumes.iter_mut().find(|it| it["name"] == last["name"]).unwrap()["size"] = json!(size);
             layout::resolve(&read(&document), &case.machine, None).map(|it| it.layout.lvs.len())
         };
@@ -71,7 +72,8 @@ proptest! {
         prop_assert_eq!(error.kind(), Kind::Request);
         let told = error.to_string();
         let expected = format!("need {} extents of 4 MiB, its physical volumes have {there}", there + 1);
-        prop_assert!(told.contains(&format!("volume group {name} is too small")) && told.contains(&expected), "{}", told);
+        prop_assert!(told.contains(&format!("volume group {name} is too small")), "{}", told);
+        prop_assert!(told.contains(&expected), "{}", told);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn clear(machine: &mut Inventory, device: &str) {
     machine.volume_groups.retain(|group| !group.physical_volumes.iter().any(|pv| gone.contains(&pv.device)));
 }
 
-/// Puts an empty disk in the place of another: arrays go on without their member, groups wait for their physical volume.
+/// Puts an empty disk in the place of another: arrays go on without their member, groups wait for their part.
 pub fn replace(machine: &mut Inventory, device: &str) {
     let gone = empty(machine, device);
     for array in &mut machine.arrays {

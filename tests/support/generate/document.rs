@@ -100,8 +100,9 @@ fn journals_per_device(disks: &[Vec<Volume>]) -> u64 {
 
 /// On how many disks each array has a member.
 fn member_counts(drawn: &Drawn, disks: &[Vec<Volume>]) -> Vec<usize> {
+    let is_of = |array: usize, wanted: usize| array != usize::MAX && array % drawn.arrays.len() == wanted;
     let has = |volumes: &[Volume], wanted: usize| {
-        volumes.iter().any(|it| matches!(it, Volume::Member { array, .. } if *array != usize::MAX && array % drawn.arrays.len() == wanted))
+        volumes.iter().any(|it| matches!(it, Volume::Member { array, .. } if is_of(*array, wanted)))
     };
     (0..drawn.arrays.len()).map(|wanted| disks.iter().filter(|volumes| has(volumes, wanted)).count()).collect()
 }

@@ -188,9 +188,10 @@ pub enum Foreign {
 
 pub fn drawn() -> impl Strategy<Value = Drawn> {
     let disks = prop_oneof![
-        12 => vec(disk(), 1..=4),
-        4 => vec(disk(), 5..=12),
-        1 => vec(disk(), 13..=60),
+        30 => vec(disk(), 1..=4),
+        10 => vec(disk(), 5..=12),
+        1 => vec(disk(), 13..60),
+        1 => vec(disk(), 60),
     ];
     let firmware = prop_oneof![Just(FirmwareMode::Bios), Just(FirmwareMode::Uefi), Just(FirmwareMode::Unknown)];
     let root = prop_oneof![3 => Just(Root::Volume), 1 => Just(Root::Partition), 2 => Just(Root::Array)];

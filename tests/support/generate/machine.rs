@@ -105,8 +105,8 @@ fn named(at: usize, disk: &DrawnDisk, need: u64) -> Disk {
 
 fn bare(name: &str, size: u64, sector_size: SectorSize) -> Disk {
     let value = json!({
-        "name": name, "device": format!("/dev/{name}"), "size": size, "sector_size": sector_size, "major": 8, "minor": 0,
-        "model": "Example Disk", "is_rotational": false, "has_data": false,
+        "name": name, "device": format!("/dev/{name}"), "size": size, "sector_size": sector_size, "major": 8,
+        "minor": 0, "model": "Example Disk", "is_rotational": false, "has_data": false,
     });
     serde_json::from_value(value).unwrap()
 }
