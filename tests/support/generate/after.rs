@@ -36,6 +36,19 @@ fn take(machine: &mut Inventory, step: &Step) {
             let level = Some("raid1".to_owned());
             machine.arrays.push(Array { device, level, uuid, is_active: true, members, is_firmware: false });
         }
+        Step::ErasePartition { partition, .. } => {
+            if let Some(disk) = disk_of(machine, &partition.device) {
+                disk.signatures.retain(|it| it.device != partition.device);
+                disk.uses.retain(|it| !matches!(it, Use::Holder { device, .. } if *device == partition.device));
+            }
+            forget(machine, vec![partition.device.clone()]);
+        }
+        Step::AddArrayMember { device, member } => {
+            sign(machine, member, "linux_raid_member", None, None);
+            let by = device.trim_start_matches("/dev/").to_owned();
+            hold(machine, member, &by, &by);
+            machine.arrays.iter_mut().find(|it| it.device == *device).unwrap().members.push(member.clone());
+        }
         Step::CreatePhysicalVolume { device, .. } => sign(machine, device, "LVM2_member", None, None),
         Step::CreateVolumeGroup { name, physical_volumes } => {
             let place = |device: &String| PhysicalVolume { device: device.clone(), uuid: format!("new pv {device}") };
@@ -71,7 +84,12 @@ fn partition(it: &TablePartition) -> Partition {
 
 /// Takes everything off a disk, with the groups and arrays that lay on it.
 fn clear(machine: &mut Inventory, device: &str) {
-    let mut gone = empty(machine, device);
+    let gone = empty(machine, device);
+    forget(machine, gone);
+}
+
+/// Takes away the groups and arrays that lay on what is gone.
+fn forget(machine: &mut Inventory, mut gone: Vec<String>) {
     let arrays = machine.arrays.iter().filter(|array| array.members.iter().any(|member| gone.contains(member)));
     let arrays: Vec<_> = arrays.map(|array| array.device.clone()).collect();
     machine.arrays.retain(|array| !arrays.contains(&array.device));
