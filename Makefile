@@ -89,8 +89,9 @@ demo-stop: ## end the machine that KEEP=1 left running
 	$(CARGO) build --locked --features master --example demo
 	@$(DEMO) stop
 
-bench: ## the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
-	$(CARGO) build --locked --release --features master --bin bedplate-master --example bench-master
+bench: ## a plan for 60 disks; the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
+	$(CARGO) build --locked --release --features master --bins --example bench-plan --example bench-master
+	@$(or $(CARGO_TARGET_DIR),target)/release/examples/bench-plan
 	@$(or $(CARGO_TARGET_DIR),target)/release/examples/bench-master
 
 clean: ## remove what was built here; the cache stays
