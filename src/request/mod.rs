@@ -158,6 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn documents_of_other_releases_are_accepted() {
+        let mut document = fixture("01-single-disk-lvm");
+        document["uid"] = 17.into();
+        for key in ["interfaces_extra", "netboot_enabled", "power_pass"] {
+            document.as_object_mut().unwrap().remove(key);
+        }
+        let meta = document["ks_meta"].as_object_mut().unwrap();
+        for key in ["mco_identity", "user_accounts", "cloud_init_templates", "timezone", "fuel_version", "admin_net"] {
+            meta.remove(key);
+        }
+        meta.insert("puppet_enable".to_owned(), true.into());
+        meta.insert("mlnx_vf_num".to_owned(), "16".into());
+        meta["pm_data"]["ks_spaces"][0].as_object_mut().unwrap().remove("bootable");
+        meta.insert("repo_setup".to_owned(), serde_json::json!({"repos": []}));
+        let Parsed { request, warnings } = parse(document.to_string().as_bytes()).unwrap();
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(request.mcollective.map(|it| it.identity).as_deref(), Some("17"), "7.0 and older send no identity");
+        assert!(request.accounts.is_empty() && request.templates.is_empty() && request.puppet.is_enabled);
+        assert_eq!(request.timezone, "America/Los_Angeles");
+    }
+
+    #[test]
     fn yaml_is_read_where_it_is_not_json() {
         let yaml = serde_saphyr::to_string(&fixture("01-single-disk-lvm")).unwrap();
         assert!(serde_json::from_str::<Value>(&yaml).is_err());
