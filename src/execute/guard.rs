@@ -156,8 +156,7 @@ pub fn check_disk(planned: &DiskIdentity) -> Result<()> {
 /// # Errors
 /// `Refused` when it is another one, `Hardware` when it is gone.
 pub fn check_identity(planned: &DiskIdentity) -> Result<Disk> {
-    let inventory = inventory::collect(Path::new("/"));
-    let Some(found) = inventory.disks.into_iter().find(|disk| disk.device == planned.device) else {
+    let Some(found) = inventory::find_disk(&planned.device) else {
         return Err(Error::new(Kind::Hardware, format!("disk {} is gone", planned.device)));
     };
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());

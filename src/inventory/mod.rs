@@ -27,6 +27,16 @@ pub use model::{
 pub use order::natural_key;
 pub use saved::from_json;
 
+/// The disk with this device node as sysfs and udev show it now, without a look at what is on it: for those who recognise
+/// a disk again, which is asked for before each thing that is done to it.
+#[must_use]
+pub fn find_disk(device: &str) -> Option<Disk> {
+    let tree = tree::Tree::new(Path::new("/"));
+    let devices = block::Devices::read(&tree);
+    let usage = uses::Usage::read(&tree, &devices);
+    disks::disks(&tree, &devices, &usage).into_iter().find(|disk| disk.device == device)
+}
+
 /// Reads the machine below `root`: `/` for the one this runs on, else a saved tree of `/sys`, `/proc`, `/run` and `/etc`.
 ///
 /// It only reads, and it never fails: what cannot be read is absent from the result, and `warnings` says why. What devices
