@@ -54,7 +54,7 @@ impl Journals {
             return Ok(Share::default());
         }
         let size = Mib::new((volume.size.get() / self.ratio).min(MAX_JOURNAL));
-        if size == Mib::default() {
+        if size == Mib::default() && count > 0 {
             return Err(Error::new(
                 Kind::Request,
                 format!(
