@@ -18,7 +18,8 @@ pub struct Match<'s, 'a> {
 ///
 /// By the links in `extra`, or by `id` when there are none; else by the kernel name. Several disks with the same link
 /// are told apart by the kernel name (NVMe disks of one maker shared a WWN, LP#1436038). Names change from boot to boot:
-/// a disk that is recognised by its name alone is a warning, and none at all when its size is not the document's.
+/// a disk that is recognised by its name alone is a warning. When it has other by-id links than the document's and another
+/// size as well, it is another disk.
 ///
 /// # Errors
 /// `Hardware` when there is none or several; the message lists every disk and why it did or did not match.
@@ -39,14 +40,14 @@ pub fn find<'s, 'a>(spec: &'s DiskSpec, inventory: &'a Inventory, findings: &mut
             ));
             disk
         }
-        ([], [disk]) if disk.size.floor_mib() == spec.size => {
+        ([], [disk]) if !wanted.is_contradicted_by(disk, spec) => {
             findings.warn(format!(
                 "disk {}: no disk has the link {}; chosen by its kernel name alone, which may change from boot to boot: {}",
                 spec.name,
                 wanted.links.join(", "),
                 describe(disk)
             ));
-            return Ok(Match { spec, disk });
+            disk
         }
         (several, _) => return Err(wanted.refuse(spec, inventory, several.len())),
     };
@@ -77,6 +78,11 @@ impl Wanted {
     fn is_link_of(&self, disk: &Disk) -> bool {
         let is_wanted = |link: &str| self.links.iter().any(|wanted| wanted == link);
         if self.are_by_id { disk.by_id().any(is_wanted) } else { disk.links.iter().any(|link| is_wanted(link)) }
+    }
+
+    /// Whether everything but the name says that it is another disk.
+    fn is_contradicted_by(&self, disk: &Disk, spec: &DiskSpec) -> bool {
+        self.are_by_id && disk.by_id().next().is_some() && disk.size.floor_mib() != spec.size
     }
 
     fn refuse(&self, spec: &DiskSpec, inventory: &Inventory, candidates: usize) -> Error {
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn name_alone_is_a_warning_and_with_another_size_no_match() {
+    fn name_alone_is_a_warning_and_against_links_and_size_no_match() {
         let wanted = spec(&["disk/by-id/ata-A"], "x");
         let (found, warnings) = outcome(&wanted, &machine(&[("sda", "disk/by-id/ata-B", 1024)]));
         assert_eq!(found, Ok("sda".to_owned()));
@@ -181,6 +187,8 @@ mod tests {
             ["disk sda: no disk has the link /dev/disk/by-id/ata-A; chosen by its kernel name alone, \
               which may change from boot to boot: model unknown, no serial, 1 GiB"]
         );
+        let (found, warnings) = outcome(&spec(&[], "disk/by-path/x"), &machine(&[("sda", "disk/by-id/ata-B", 2048)]));
+        assert_eq!((found, warnings.len()), (Ok("sda".to_owned()), 2));
         let (found, _) = outcome(&wanted, &machine(&[("sda", "disk/by-id/ata-B", 2048)]));
         assert_eq!(
             found.unwrap_err(),
