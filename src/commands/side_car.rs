@@ -1,7 +1,7 @@
 //! Fetches the metadata that lies beside an image.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use log::warn;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::{Client, Method};
 use crate::request::{Request, SideCar, side_car_uri};
+use crate::units::widen;
 
 /// A side-car is some hundred bytes for each image and package.
 const LIMIT: u64 = 4 << 20;
@@ -28,10 +29,9 @@ pub fn fetch(request: &Request, http: &Client) -> Result<Option<SideCar>> {
     let root = request.images.iter().find(|image| image.mount == "/");
     let Some(uri) = root.and_then(|image| side_car_uri(&image.uri)) else { return Ok(None) };
     let bytes = match uri.strip_prefix("file://") {
-        Some(path) => match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(cause) => return Err(Error::caused(Kind::Image, format!("reading {path}"), cause)),
+        Some(path) => match read_file(path)? {
+            Some(bytes) => bytes,
+            None => return Ok(None),
         },
         None => match fetch_patiently(&uri, http)? {
             Some(bytes) => bytes,
@@ -39,6 +39,21 @@ pub fn fetch(request: &Request, http: &Client) -> Result<Option<SideCar>> {
         },
     };
     SideCar::parse(&bytes).map(Some).map_err(|error| error.within(format!("metadata of image {uri}")))
+}
+
+fn read_file(path: &str) -> Result<Option<Vec<u8>>> {
+    let what = || format!("reading {path}");
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(Error::caused(Kind::Image, what(), cause)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes).context(Kind::Image, what)?;
+    if widen(bytes.len()) > LIMIT {
+        return Err(Error::new(Kind::Image, format!("{}: expected at most {LIMIT} bytes, found more", what())));
+    }
+    Ok(Some(bytes))
 }
 
 fn fetch_patiently(uri: &str, http: &Client) -> Result<Option<Vec<u8>>> {
