@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
-
 use crate::bad_input;
 use crate::harness::artefacts::{Bootstrap, OsImage};
 use crate::harness::disk::Disk;
@@ -13,7 +11,7 @@ use crate::harness::document::{self, ACCOUNT, Document};
 use crate::harness::http::{Fault, Gate, Reply, Server};
 use crate::harness::installed;
 use crate::harness::scenario::{self, Scenario};
-use crate::harness::ssh::{self, Ssh};
+use crate::harness::ssh::Ssh;
 use crate::harness::vm::Vm;
 
 /// Upstream's markers, in the order in which Astute counts progress by them.
@@ -26,8 +24,6 @@ const MARKERS: [&str; 6] = [
     "--- Provisioning END (do_provisioning) ---",
 ];
 
-const HOSTNAME: &str = "node-1.example.test";
-
 #[test]
 fn push() {
     scenario::run("push", |scenario| {
@@ -35,7 +31,8 @@ fn push() {
         let netboot = serve(&server, scenario);
         let (system, victim) = (scenario.disk("SYSTEM", 6144), victim(scenario));
         let description = scenario.machine("node").disk(&system).disk(&victim);
-        let request = request(scenario, &server, description.mac(), &system);
+        let spaces = document::single_disk_with_lvm(&system);
+        let request = Document::for_node(scenario, &server, description.mac(), spaces);
         let mut node = description.boots_from(&format!("{}/boot.ipxe", server.url())).start();
 
         let root = node.ssh("root", scenario.key());
@@ -61,7 +58,7 @@ fn push() {
         scenario.tell(&format!("cloud-init reported home after {:.1} CPU s", node.cpu_seconds() - cpu));
         let account = node.ssh(ACCOUNT, scenario.key());
         account.wait_until_ready(60);
-        installed::check(&account, HOSTNAME);
+        installed::check(&account, document::HOSTNAME);
         logs_of_the_installed_system_hold_no_secret(scenario, &account);
         scenario.tell("the installed system is what the request asked for");
 
@@ -75,39 +72,15 @@ fn serve(server: &Server, scenario: &Scenario) -> Arc<AtomicBool> {
     server.folder("/targetimages/", OsImage::find().folder());
     server.route("/phone-home/", |_| Reply::text(""));
     let netboot = Arc::new(AtomicBool::new(true));
-    let (flag, url) = (Arc::clone(&netboot), server.url());
-    let key = ssh::kernel_line_key(scenario.key());
+    let (flag, script) = (Arc::clone(&netboot), Bootstrap::script(&server.url(), scenario.key()));
     server.route("/boot.ipxe", move |_| {
-        if !flag.load(Ordering::Relaxed) {
-            return Reply::text("#!ipxe\nexit\n");
-        }
-        Reply::text(format!(
-            "#!ipxe\nkernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=bedplate console=ttyS0 \
-             BOOTIF=01-${{netX/mac:hexhyp}} bedplate.ssh-key={key}\ninitrd {url}/bootstrap/initrd.img\nboot\n"
-        ))
+        Reply::text(if flag.load(Ordering::Relaxed) { script.as_str() } else { "#!ipxe\nexit\n" })
     });
     netboot
 }
 
 fn victim(scenario: &Scenario) -> Disk {
     Disk::with_data(scenario.folder(), "VICTIM", 400)
-}
-
-fn request(scenario: &Scenario, server: &Server, mac: &str, system: &Disk) -> Document {
-    let image = format!("{}/targetimages/{}", server.url(), OsImage::find().name());
-    Document {
-        hostname: HOSTNAME.to_owned(),
-        mac: mac.to_owned(),
-        key: scenario.key().public(),
-        spaces: document::single_disk_with_lvm(system),
-        images: json!({
-            "/": {"uri": format!("{image}.img.gz"), "format": "ext4", "container": "gzip"},
-            "/boot": {"uri": format!("{image}-boot.img.gz"), "format": "ext2", "container": "gzip"}
-        }),
-        phone_home: format!("{}/phone-home/first-boot", server.url()),
-        passwords: [(ACCOUNT, scenario.secret("operator-password")), ("root", scenario.secret("root-password"))],
-        mcollective: [scenario.secret("mcollective-psk"), scenario.secret("mcollective-password")],
-    }
 }
 
 /// Uploads, runs under Astute's lock, reads exit code and markers.

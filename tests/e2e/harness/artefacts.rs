@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ssh::{self, KeyPair};
+
 /// The repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,6 +40,15 @@ impl Bootstrap {
         require(folder.join("vmlinuz"), "run `make vm-images`");
         require(folder.join("initrd.img"), "run `make vm-images`");
         Self { folder }
+    }
+
+    /// The iPXE script that starts it from below `/bootstrap/`, to wait for orders by ssh.
+    pub fn script(url: &str, key: &KeyPair) -> String {
+        let key = ssh::kernel_line_key(key);
+        format!(
+            "#!ipxe\nkernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=bedplate console=ttyS0 \
+             BOOTIF=01-${{netX/mac:hexhyp}} bedplate.ssh-key={key}\ninitrd {url}/bootstrap/initrd.img\nboot\n"
+        )
     }
 
     /// The folder with `vmlinuz` and `initrd.img`.

@@ -108,6 +108,15 @@ impl Disk {
         sector
     }
 
+    /// The bytes of a place on it.
+    pub fn bytes(&self, start: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        File::open(&self.path)
+            .and_then(|file| file.read_exact_at(&mut bytes, start))
+            .unwrap_or_else(|error| panic!("reading {}: {error}", self.path.display()));
+        bytes
+    }
+
     fn open_for_writing(&self) -> File {
         File::options().write(true).open(&self.path).expect("the disk was just made")
     }

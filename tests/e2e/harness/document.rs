@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::artefacts::OsImage;
 use super::disk::Disk;
-use super::http::HOST_OF_GUEST;
+use super::http::{HOST_OF_GUEST, Server};
+use super::scenario::Scenario;
 use super::vm::GUEST;
 
 /// What a document asks for.
@@ -26,6 +28,9 @@ pub struct Document {
     /// Mcollective's two passwords.
     pub mcollective: [String; 2],
 }
+
+/// Host name with its domain of a node that the orchestrator installs.
+pub const HOSTNAME: &str = "node-1.example.test";
 
 /// The account that is logged in to.
 pub const ACCOUNT: &str = "rackadmin";
@@ -71,6 +76,24 @@ pub fn single_partition(name: &str, disk: &Disk, root_mib: u64) -> Value {
 }
 
 impl Document {
+    /// A document for the small image, which the server has below `/targetimages/`, with these `ks_spaces`.
+    pub fn for_node(scenario: &Scenario, server: &Server, mac: &str, spaces: Value) -> Self {
+        let image = format!("{}/targetimages/{}", server.url(), OsImage::find().name());
+        Self {
+            hostname: HOSTNAME.to_owned(),
+            mac: mac.to_owned(),
+            key: scenario.key().public(),
+            spaces,
+            images: json!({
+                "/": {"uri": format!("{image}.img.gz"), "format": "ext4", "container": "gzip"},
+                "/boot": {"uri": format!("{image}-boot.img.gz"), "format": "ext2", "container": "gzip"}
+            }),
+            phone_home: format!("{}/phone-home/first-boot", server.url()),
+            passwords: [(ACCOUNT, scenario.secret("operator-password")), ("root", scenario.secret("root-password"))],
+            mcollective: [scenario.secret("mcollective-psk"), scenario.secret("mcollective-password")],
+        }
+    }
+
     /// The document.
     pub fn json(&self) -> Value {
         let short = self.hostname.split('.').next().unwrap_or_default();

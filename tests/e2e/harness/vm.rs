@@ -140,7 +140,7 @@ impl Description {
             add("-drive", format!("if=none,id=disk{number},file={path},format=raw,cache=unsafe,discard=unmap"));
             let order =
                 if number + 1 < self.disks.len() { format!(",bootindex={}", number + 1) } else { String::new() };
-            add("-device", format!("virtio-blk-pci,drive=disk{number},serial={serial}{order}"));
+            add("-device", format!("virtio-blk-pci,drive=disk{number},id={serial},serial={serial}{order}"));
         }
         arguments.push("-nodefaults".to_owned());
         arguments
@@ -223,6 +223,12 @@ impl Vm {
         let seen = look();
         self.qmp.execute("cont", json!({}));
         seen
+    }
+
+    /// Asks the running system to let go of a disk, and takes it out.
+    #[track_caller]
+    pub fn pull_out(&mut self, disk: &Disk) {
+        self.qmp.execute("device_del", json!({"id": disk.serial()}));
     }
 
     /// Presses the reset button.
