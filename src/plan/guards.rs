@@ -116,7 +116,8 @@ pub fn closings(layout: &Layout, disks: &[&Disk], fates: &Fates<'_>, inventory: 
         // A partition of a closed array is closed with it.
         let on_array = |place: &&String| arrays.iter().any(|array| place.starts_with(array.as_str()));
         let ours = places.iter().filter(|place| closed.contains(place.as_str()) || on_array(place)).count();
-        let free = format!("vgremove {}, or vgrename {} NEWNAME", group.name, group.uuid);
+        // By UUID: LVM takes a name that two groups have for none of them.
+        let free = format!("vgremove --select vg_uuid={0}, or vgrename {0} NEWNAME", group.uuid);
         if ours == 0 {
             let is_planned = layout.vgs.iter().any(|vg| vg.name == group.name);
             let is_kept = places.iter().all(|place| kept_devices.contains(place.as_str()));
