@@ -67,14 +67,18 @@ fn note(disk: &mut Disk, seen: Seen) {
     if let Some(hidden) = seen.hidden {
         disk.table = Some("gpt".to_owned());
         disk.lacks_protective_mbr = true;
-        disk.partitions = hidden.partitions;
-        disk.signatures.extend(hidden.signatures);
+        // A kernel that read the table before its protective MBR was erased still has the partitions.
+        if disk.partitions.is_empty() {
+            disk.partitions = hidden.partitions;
+            disk.signatures.extend(hidden.signatures);
+        }
     }
 }
 
 fn see(disk: &Disk) -> Result<Seen> {
     let has_data = has_data(&disk.device, disk.size.get()).context(Kind::Medium, || "reading its ends")?;
-    let may_hide_a_table = has_data && disk.table.is_none() && disk.partitions.is_empty();
+    // What udev remembers is no proof: rereading a table tells it nothing when no partition is left.
+    let may_hide_a_table = has_data && disk.table.as_deref().is_none_or(|table| table == "gpt");
     let hidden = if may_hide_a_table {
         let mut file = File::open(&disk.device).context(Kind::Medium, || "opening it")?;
         hidden::read(disk, &mut file)?
@@ -100,7 +104,60 @@ fn has_data(path: &str, size: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::sys::gpt;
+    use crate::units::{Bytes, Lba, SectorSize};
+
+    #[test]
+    fn table_without_protective_mbr_is_found_whatever_kernel_and_udev_remember() {
+        let path = std::env::temp_dir().join(format!("bedplate-remembered-{}", std::process::id()));
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let entry = gpt::Entry {
+            number: 1,
+            first: Lba::new(2048),
+            last: Lba::new(4095),
+            type_guid: Uuid::from_u128(1),
+            guid: Uuid::from_u128(2),
+            name: "data".to_owned(),
+        };
+        gpt::write(&mut file, Bytes::mib(64), SectorSize::B512, Uuid::from_u128(3), &[entry], [0; 440]).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0; 2], 510).unwrap();
+        let partition = |name: &str| crate::inventory::Partition {
+            number: 1,
+            device: name.to_owned(),
+            start: Bytes::mib(1),
+            size: Bytes::mib(1),
+        };
+        let own = crate::inventory::partition_device(path.to_str().unwrap(), 1);
+        let look = |table: Option<&str>, partitions: Vec<crate::inventory::Partition>| {
+            let mut disk = crate::inventory::testing::disk(path.to_str().unwrap(), Bytes::mib(64));
+            (disk.table, disk.partitions) = (table.map(str::to_owned), partitions);
+            let seen = see(&disk).unwrap();
+            note(&mut disk, seen);
+            let names: Vec<_> = disk.partitions.into_iter().map(|it| it.device).collect();
+            (disk.table, disk.lacks_protective_mbr, names)
+        };
+        let found = [
+            look(None, Vec::new()),
+            look(Some("gpt"), Vec::new()),
+            look(Some("gpt"), vec![partition("kernel's")]),
+            look(Some("dos"), vec![partition("kernel's")]),
+        ];
+        std::fs::remove_file(&path).unwrap();
+        let expected = |table: &str, lacks: bool, name: &str| (Some(table.to_owned()), lacks, vec![name.to_owned()]);
+        assert_eq!(
+            found,
+            [
+                expected("gpt", true, &own),
+                expected("gpt", true, &own),
+                expected("gpt", true, "kernel's"),
+                expected("dos", false, "kernel's"),
+            ]
+        );
+    }
 
     #[test]
     fn a_byte_at_either_end_is_data() {
