@@ -3,16 +3,19 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{guard, target};
 use crate::boot::{self, GrubMenu, GrubRoot, KernelNames, RootDevice, Storage};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BootStorage, DiskIdentity, Step};
-use crate::sys::block;
 use crate::sys::command::{Call, Tool};
+use crate::sys::{block, udev};
 
 /// Seconds that the menu is shown (upstream's `grub_timeout`).
 const TIMEOUT: u32 = 10;
+/// How long udev may take to look at a disk that was written to.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 /// Where distributions keep the settings of GRUB.
 const SETTINGS: [&str; 2] = ["etc/default/grub", "etc/sysconfig/grub"];
 /// Where distributions keep the configuration, by the folder that must be there.
@@ -84,7 +87,10 @@ pub fn withdraw(disk: &DiskIdentity) -> Result<()> {
     let what = || format!("withdrawing the boot code of {}", disk.device);
     let mut file = fs::File::options().write(true).open(&disk.device).context(Kind::Medium, what)?;
     file.write_all(&boot::handover_stub()).context(Kind::Medium, what)?;
-    block::flush(&file).map_err(|error| error.within(what()))
+    block::flush(&file).map_err(|error| error.within(what()))?;
+    drop(file);
+    // Closing the disk makes udev look at it, and read its table once more when no partition is in use.
+    udev::settle(SETTLE_DEADLINE)
 }
 
 /// Carries out an `InstallBootCode` step.
