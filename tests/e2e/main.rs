@@ -8,5 +8,8 @@
 mod harness;
 
 mod bad_input;
+mod kept;
+mod lean;
 mod pull;
 mod push;
+mod reinstall;
