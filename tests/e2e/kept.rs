@@ -51,31 +51,28 @@ impl Kept<'_> {
         ));
     }
 
-    /// Ends every use, as a power cut after `sync` would.
+    /// Ends every use. A new member of the mirror is filled first; mdadm's answer says only whether there was one.
     #[track_caller]
     pub fn close(self, root: &Ssh) {
         root.ask(
-            "set -e; cd /run; umount partition mirror volume; lvm vgchange --activate n vm; mdadm --stop /dev/md0; \
-             udevadm settle; sync",
+            "set -e; cd /run; mdadm --wait /dev/md0 || :; umount partition mirror volume; \
+             lvm vgchange --activate n vm; mdadm --stop /dev/md0; udevadm settle; sync",
         );
     }
 
     /// Writes the known data; everything is open.
     #[track_caller]
     pub fn fill(self, root: &Ssh) {
-        for (place, first) in PLACES {
-            root.ask(&format!("seq {first} {} > /run/{place}/known", first + LINES));
-        }
         let bare = part(self.data, BARE);
+        let fill = |(place, first)| format!("seq {first} {} > /run/{place}/known; ", first + LINES);
+        root.ask(&PLACES.map(fill).concat());
         root.ask(&format!("seq 1000000 9000000 | head -c {BARE_BYTES} | dd of={bare} bs=1M iflag=fullblock; sync"));
     }
 
     /// Compares the known files; everything is open.
     #[track_caller]
     pub fn check_files(self, root: &Ssh) {
-        for (place, first) in PLACES {
-            check_file(root, &format!("/run/{place}/known"), first);
-        }
+        check_known(root, &PLACES);
     }
 
     /// Compares the bare partition, byte for byte; its machine stands still.
@@ -101,7 +98,7 @@ impl Kept<'_> {
             "set -e; mdadm --assemble --run --readonly /dev/md0 {}; udevadm settle; mount -t ext4 -o ro,noload /dev/md0 /run/mirror",
             part(disk, MIRROR)
         ));
-        check_file(root, "/run/mirror/known", PLACES[1].1);
+        check_known(root, &PLACES[1..2]);
         root.ask("set -e; umount /run/mirror; mdadm --stop /dev/md0; udevadm settle");
     }
 }
@@ -121,10 +118,13 @@ pub fn system(root: &Ssh) -> [String; 2] {
 }
 
 #[track_caller]
-fn check_file(root: &Ssh, path: &str, first: u64) {
-    let text: String = (first..=first + LINES).map(|number| format!("{number}\n")).collect();
-    let found = root.ask(&format!("sha256sum < {path}"));
-    assert_eq!(found.split(' ').next(), Some(hex(&Sha256::digest(text)).as_str()), "digest of {path}");
+fn check_known(root: &Ssh, places: &[(&str, u64)]) {
+    let files: Vec<_> = places.iter().map(|(place, _)| format!("/run/{place}/known")).collect();
+    let found = root.ask(&format!("sha256sum {}", files.join(" ")));
+    let text = |first: u64| (first..=first + LINES).map(|number| format!("{number}\n")).collect::<String>();
+    let digests = places.iter().map(|(_, first)| hex(&Sha256::digest(text(*first))));
+    let expected: Vec<_> = digests.zip(&files).map(|(digest, file)| format!("{digest}  {file}")).collect();
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected, "digests of what is kept");
 }
 
 fn bare() -> Vec<u8> {

@@ -43,7 +43,7 @@ fn reinstall() {
         let node = description.boots_from(&format!("{}/boot.ipxe", server.url())).start();
         let root = node.ssh("root", scenario.key());
         root.wait_until_ready(60);
-        let mut story = Story { scenario, server: &server, disks: &disks, node, root, first, cpu: 0.0 };
+        let mut story = Story { scenario, disks: &disks, node, root, first, cpu: 0.0 };
         story.tell("the bootstrap lets us in");
 
         let before = story.installs_and_gets_data();
@@ -116,7 +116,7 @@ impl Disks {
     }
 }
 
-/// Changes the first volume of this kind and name or mount point in `ks_spaces`, on every disk.
+/// Changes the volumes in `ks_spaces` that fit.
 fn change(spaces: &mut Value, fits: impl Fn(&Value) -> bool, change: impl Fn(&mut Value)) {
     let spaces = spaces.as_array_mut().expect("ks_spaces are a list");
     let volumes = spaces.iter_mut().filter_map(|space| space["volumes"].as_array_mut());
@@ -135,7 +135,6 @@ struct Before {
 /// The node in its bootstrap.
 struct Story<'a> {
     scenario: &'a Scenario,
-    server: &'a Server,
     disks: &'a Disks,
     node: Vm,
     root: Ssh,
@@ -206,9 +205,7 @@ impl Story<'_> {
 
     fn is_prepared_as_astute_does_it(&mut self) {
         self.erase_node();
-        let seen = self.server.requests("/boot.ipxe").len();
-        self.root.say("reboot");
-        self.server.wait_for("/boot.ipxe", seen, 60);
+        self.node.cycle_power();
         self.root.wait_until_ready(60);
         self.sees_no_partitions();
         self.tell("the bootstrap lets us in again");
@@ -216,13 +213,18 @@ impl Story<'_> {
 
     /// What Astute's `erase_node` does to every disk.
     fn erase_node(&self) {
-        for disk in self.disks.all() {
-            self.root.ask(&format!(
-                "set -e; disk=/dev/{}; test -e $disk || exit 0; dd if=/dev/zero of=$disk bs=446 count=1 conv=notrunc 2>&1; \
-                 dd if=/dev/zero of=$disk bs=2 seek=255 count=1 conv=notrunc 2>&1; sync",
-                disk.by_id()
-            ));
-        }
+        self.on_disks(
+            &self.disks.all(),
+            "! test -e $disk || { dd if=/dev/zero of=$disk bs=446 count=1 conv=notrunc; \
+             dd if=/dev/zero of=$disk bs=2 seek=255 count=1 conv=notrunc; sync; } 2>&1",
+        );
+    }
+
+    /// Runs a script for each of these disks, whose device it finds in `$disk`, and returns all its words.
+    #[track_caller]
+    fn on_disks(&self, disks: &[&Disk], script: &str) -> String {
+        let devices: Vec<_> = disks.iter().map(|disk| format!("/dev/{}", disk.by_id())).collect();
+        self.root.ask(&format!("set -e; for disk in {}; do {script}; done", devices.join(" ")))
     }
 
     fn sees_no_partitions(&self) {
@@ -269,9 +271,7 @@ impl Story<'_> {
         let sizes = ["vm/nova", "402653184 bytes", "419430400 bytes"];
         self.is_refused("another-volume", &document, "provision", HARDWARE, &sizes);
         self.erase_node();
-        for disk in self.disks.all() {
-            self.root.ask(&format!("blockdev --rereadpt /dev/{}; udevadm settle", disk.by_id()));
-        }
+        self.on_disks(&self.disks.all(), "blockdev --rereadpt $disk; udevadm settle");
         self.sees_no_partitions();
         let after = self.node.while_stopped(|| system.content());
         assert_eq!(after, before, "content of the system's disk but for its first sector");
@@ -296,12 +296,11 @@ impl Story<'_> {
     }
 
     fn tables_are_whole(&self, disks: &[&Disk]) {
-        for disk in disks {
-            let words = self.root.ask(&format!("sgdisk --verify /dev/{}", disk.by_id()));
-            assert!(words.contains("No problems found"), "the table of {}: {words}", disk.serial());
-            let seen = self.root.ask(&format!("lsblk --noheadings --list --output TYPE /dev/{}", disk.by_id()));
-            assert!(seen.contains("part"), "the kernel sees no partitions of {}: {seen}", disk.serial());
-        }
+        let words =
+            self.on_disks(disks, "sgdisk --verify $disk; lsblk --noheadings --list --output TYPE $disk | sort -u");
+        let times = |what: &str| words.lines().filter(|line| line.starts_with(what)).count();
+        let seen = (times("No problems found"), times("part"));
+        assert_eq!(seen, (disks.len(), disks.len()), "tables that are whole, and seen by the kernel:\n{words}");
     }
 
     /// Known data, array and group are as they were.
