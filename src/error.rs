@@ -86,6 +86,8 @@ pub struct Error {
     message: String,
     cause: Option<Cause>,
     advice: Option<String>,
+    /// When it stands for several: each of them as text.
+    faults: Vec<String>,
 }
 
 /// The result of everything that can fail.
@@ -94,7 +96,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that has no further cause.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), cause: None, advice: None }
+        Self { kind, message: message.into(), cause: None, advice: None, faults: Vec::new() }
     }
 
     /// A broken invariant of this program.
@@ -104,7 +106,7 @@ impl Error {
 
     /// An error caused by another one.
     pub fn caused(kind: Kind, message: impl Into<String>, cause: impl Into<Cause>) -> Self {
-        Self { kind, message: message.into(), cause: Some(cause.into()), advice: None }
+        Self { kind, message: message.into(), cause: Some(cause.into()), advice: None, faults: Vec::new() }
     }
 
     /// The same error with what the operator can do about it.
@@ -118,7 +120,7 @@ impl Error {
     #[must_use]
     pub fn within(self, message: impl Into<String>) -> Self {
         let (kind, advice) = (self.kind, self.advice.clone());
-        Self { kind, message: message.into(), cause: Some(Box::new(self)), advice }
+        Self { kind, message: message.into(), cause: Some(Box::new(self)), advice, faults: Vec::new() }
     }
 
     /// Several faults that were found together, as one; nothing when there are none.
@@ -133,7 +135,14 @@ impl Error {
         let kind = faults.iter().map(Self::kind).find(|kind| *kind == Kind::Request).unwrap_or(faults[0].kind);
         let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
         let advice = faults.into_iter().find_map(|fault| fault.advice);
-        Some(Self { kind, message: format!("{} faults: {}", texts.len(), texts.join("; ")), cause: None, advice })
+        let message = format!("{} faults: {}", texts.len(), texts.join("; "));
+        Some(Self { kind, message, cause: None, advice, faults: texts })
+    }
+
+    /// Each fault as text: itself, or those that were joined.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        if self.faults.is_empty() { vec![self.to_string()] } else { self.faults.clone() }
     }
 
     /// Whose fault it is.
@@ -213,6 +222,7 @@ mod tests {
         let joined = Error::join(vec![disk(), request()]).unwrap();
         assert_eq!((joined.kind(), joined.advice()), (Kind::Request, Some("plug it in")));
         assert_eq!(joined.to_string(), "2 faults: sda is gone; $.hostname: missing");
+        assert_eq!(joined.faults(), ["sda is gone", "$.hostname: missing"]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn kept_data_is_elevated_from_partition_to_file_system() {
 fn nvme_disks_with_one_link_are_told_apart_by_name() {
     let warning = |name: &str| {
         format!(
-            "disk {name}: nvme0n1 and nvme1n1 have the same link \
+            "disk {name}: nvme0n1 and nvme1n1 each have one of its links \
              (/dev/disk/by-id/wwn-0x65cd2e4080864356494e000000010000); chosen by its kernel name"
         )
     };

@@ -297,3 +297,96 @@ fn all_disks_that_are_missing_are_told_at_once() {
     assert!(told.starts_with("2 faults: $.ks_meta.pm_data.ks_spaces[1]: no disk matches "), "{told}");
     assert!(told.contains("; $.ks_meta.pm_data.ks_spaces[2]: no disk matches "), "{told}");
 }
+
+/// A second disk that the request does not name, with a signature on its first partition.
+fn with_foreign_disk(machine: &mut Inventory, kind: &str, uuid: &str) {
+    let mut disk = machine.disks[0].clone();
+    (disk.name, disk.device) = ("sdz".to_owned(), "/dev/sdz".to_owned());
+    disk.links.clear();
+    let (device, kind) = ("/dev/sdz1".to_owned(), kind.to_owned());
+    disk.signatures = vec![Signature { device, kind, label: None, uuid: Some(uuid.to_owned()) }];
+    machine.disks.push(disk);
+}
+
+fn with_signature(machine: &mut Inventory, kind: &str, uuid: &str) {
+    with_partition(machine);
+    let (device, kind) = ("/dev/sda1".to_owned(), kind.to_owned());
+    machine.disks[0].signatures.push(Signature { device, kind, label: None, uuid: Some(uuid.to_owned()) });
+}
+
+#[test]
+fn array_that_does_not_run_and_reaches_beyond_the_named_disks_is_refused() {
+    for (kind, words) in
+        [("linux_raid_member", "array that does not run u1"), ("btrfs", "btrfs u1"), ("zfs_member", "ZFS pool u1")]
+    {
+        let mut machine = machine(NAME);
+        with_foreign_disk(&mut machine, kind, "u1");
+        with_signature(&mut machine, kind, "u1");
+        let error = make(&machine).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(
+            error.to_string(),
+            format!("{words} lies on /dev/sda1, which the request prepares anew, and on /dev/sdz1, which it does not")
+        );
+    }
+}
+
+#[test]
+fn missing_part_of_a_foreign_group_is_found_by_its_uuid_behind_a_hidden_table() {
+    let mut machine = machine(NAME);
+    with_signature(&mut machine, "LVM2_member", "pv of [unknown]");
+    machine.disks[0].lacks_protective_mbr = true;
+    machine.volume_groups.push(group("data", &["/dev/sdz1", "[unknown]"]));
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(
+        error.to_string(),
+        "volume group data lies on /dev/sda1, which the request prepares anew, and on /dev/sdz1, which it does not"
+    );
+}
+
+#[test]
+fn missing_part_that_an_idle_array_may_hold_protects_the_group() {
+    let mut machine = machine(NAME);
+    with_foreign_disk(&mut machine, "linux_raid_member", "u1");
+    with_partition(&mut machine);
+    machine.volume_groups.push(group("data", &["/dev/sda1", "[unknown]"]));
+    let error = make(&machine).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.to_string().starts_with("volume group data lies on /dev/sda1, and a part of it lies nobody knows"));
+}
+
+#[test]
+fn group_on_an_array_of_the_disk_is_told_as_lost() {
+    let mut machine = machine(NAME);
+    with_partition(&mut machine);
+    let device = "/dev/md5".to_owned();
+    let members = vec!["/dev/sda1".to_owned()];
+    machine.arrays.push(Array { device, level: None, uuid: None, is_active: true, members, is_firmware: false });
+    machine.volume_groups.push(group("data", &["/dev/md5"]));
+    let lost: Vec<_> =
+        make(&machine).unwrap().destroys.iter().map(|loss| format!("{}: {}", loss.device, loss.what)).collect();
+    assert_eq!(
+        lost,
+        [
+            "/dev/sda: partition table GPT with 1 partition",
+            "/dev/sda1: array /dev/md5 of /dev/sda1",
+            "/dev/md5: VG data with 1 LV (root 2 GiB)",
+        ]
+    );
+}
+
+#[test]
+fn expectation_of_a_disk_on_which_nothing_is_wanted_is_checked_too() {
+    let name = "02-controller-three-disks-raid-boot";
+    let mut document: serde_json::Value = serde_json::from_slice(&read(&format!("provision/{name}.json"))).unwrap();
+    let disk = &mut document["ks_meta"]["pm_data"]["ks_spaces"][2];
+    disk["expect"] = serde_json::json!({"serial": "S1"});
+    for volume in disk["volumes"].as_array_mut().unwrap() {
+        volume["size"] = 0.into();
+    }
+    document["ks_meta"]["pm_data"]["ks_spaces"][7]["volumes"][0]["size"] = 1_000_000.into();
+    let request = request::parse(document.to_string().as_bytes()).unwrap().request;
+    let error = plan::make(&request, &machine(name), None, None).unwrap_err();
+    assert!(error.to_string().contains("[2].expect.serial: expected serial number S1"), "{error}");
+}

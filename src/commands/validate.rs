@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut warnings = checked.warnings;
     match checked.request.map(|request| layout::check_described(&request)) {
         Some(Ok(told)) => warnings.extend(told),
-        Some(Err(error)) => faults.push(error.to_string()),
+        Some(Err(error)) => faults.extend(error.faults()),
         None => {}
     }
     for warning in &warnings {

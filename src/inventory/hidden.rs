@@ -14,8 +14,8 @@ use crate::units::Bytes;
 
 /// Where every MBR has its signature.
 const SIGNATURE_OFFSET: u64 = 510;
-/// blkid's "nothing was found" (blkid(8)).
-const BLKID_NOTHING: i32 = 2;
+/// blkid's "nothing was found" and "several things were found" (blkid(8)): what is there has no name then.
+const BLKID_UNNAMED: [i32; 2] = [2, 8];
 
 /// Partitions of a hidden table, and what lies on them.
 pub(super) struct Hidden {
@@ -32,8 +32,7 @@ pub(super) fn read(disk: &Disk, file: &mut File) -> Result<Option<Hidden>> {
     if signature == [0x55, 0xaa] {
         return Ok(None);
     }
-    // Whatever stands there is no table: most disks without one end here.
-    let Ok(table) = gpt::read(file, disk.sector_size) else { return Ok(None) };
+    let Some(table) = gpt::find(file, disk.sector_size)? else { return Ok(None) };
     let partitions: Vec<_> = table.entries.iter().filter_map(|entry| partition(disk, entry)).collect();
     let mut signatures = Vec::new();
     for partition in &partitions {
@@ -57,7 +56,7 @@ fn partition(disk: &Disk, entry: &gpt::Entry) -> Option<Partition> {
 fn signature_of(disk: &Disk, partition: &Partition) -> Result<Option<Signature>> {
     let (offset, size) = (partition.start.get().to_string(), partition.size.get().to_string());
     let arguments = ["--probe", "--output", "export", "--offset", &offset, "--size", &size, &disk.device];
-    let found = Call::new(Tool::Blkid, arguments).allow(&[BLKID_NOTHING]).run()?.assignments();
+    let found = Call::new(Tool::Blkid, arguments).allow(&BLKID_UNNAMED).run()?.assignments();
     let value = |key: &str| found.get(key).cloned();
     Ok(value("TYPE").map(|kind| Signature {
         device: partition.device.clone(),

@@ -19,9 +19,8 @@ pub fn candidates(disks: &[DiskSpec]) -> Result<Vec<&str>> {
         suitable = listing;
     }
     if suitable.is_empty() {
-        suitable = disks.iter().filter(|disk| has_plain_root(disk)).collect();
-    }
-    if suitable.iter().any(|disk| is_firmware_raid_of_os(disk)) {
+        suitable = disks.iter().filter(|disk| has_plain_root(disk) && !is_nvme(disk)).collect();
+    } else if suitable.iter().any(|disk| is_firmware_raid_of_os(disk)) {
         suitable.retain(|disk| is_firmware_raid_of_os(disk));
     }
     let bootable: Vec<_> = suitable.iter().copied().filter(|disk| disk.is_bootable).collect();

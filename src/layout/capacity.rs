@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::layout::findings::Findings;
+use crate::layout::keep::keeps_group;
 use crate::layout::model::Layout;
 use crate::request::{Request, shown_uri};
 use crate::units::{Bytes, Mib};
@@ -12,7 +13,8 @@ pub const LVM_EXTENT: Mib = Mib::new(4);
 /// Checks that every group holds its volumes; a fault of the request names the extents that are needed and those that
 /// there are. A group without a physical volume is a fault already.
 pub fn check_groups(request: &Request, layout: &Layout, findings: &mut Findings) {
-    for group in &layout.vgs {
+    // A group that is kept is there already, whoever made it.
+    for group in layout.vgs.iter().filter(|group| !keeps_group(layout, group)) {
         let available: u64 = group.pvs.iter().map(|device| extents(layout, device)).sum();
         let volumes = layout.lvs.iter().filter(|volume| volume.vg == group.name);
         let needed: u64 = volumes.clone().map(|volume| volume.size_mib.get().div_ceil(LVM_EXTENT.get())).sum();

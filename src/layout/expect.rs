@@ -13,7 +13,7 @@ const OURS: [(u32, Mib, Mib); 2] = [(1, Mib::new(1), Mib::new(24)), (2, Mib::new
 ///
 /// Faults are of kind `Hardware`, for what is on the disk `Refused`.
 pub fn check(found: Match<'_, '_>, findings: &mut Findings) {
-    let Match { spec, disk } = found;
+    let Match { spec, disk, .. } = found;
     let Some(expect) = &spec.expect else { return };
     let mut differs = |kind: Kind, key: &str, expected: String, present: String| {
         let place = format!("{}.expect.{key}", spec.path);
@@ -45,13 +45,14 @@ pub fn check(found: Match<'_, '_>, findings: &mut Findings) {
     }
 }
 
-/// Whether its table begins as every table of Fuel and of this program does.
+/// Whether its table begins as every table of Fuel and of this program does; what lies behind is what was done with it.
 fn is_ours(disk: &Disk) -> bool {
-    OURS.iter().all(|&(number, start, size)| {
-        disk.partitions
-            .iter()
-            .any(|it| it.number == number && Some(it.start) == start.bytes() && Some(it.size) == size.bytes())
-    })
+    disk.table.as_deref() == Some("gpt")
+        && OURS.iter().all(|&(number, start, size)| {
+            disk.partitions
+                .iter()
+                .any(|it| it.number == number && Some(it.start) == start.bytes() && Some(it.size) == size.bytes())
+        })
 }
 
 fn foreign_content(disk: &Disk) -> String {
@@ -94,7 +95,7 @@ mod tests {
             volumes: Vec::new(),
         };
         let mut findings = Findings::default();
-        check(Match { spec: &spec, disk }, &mut findings);
+        check(Match { spec: &spec, disk, is_by_name: false }, &mut findings);
         findings.stop().err().map(|error| error.to_string()).into_iter().collect()
     }
 

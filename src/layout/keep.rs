@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Kind};
-use crate::inventory::Disk;
 use crate::layout::findings::Findings;
+use crate::layout::matching::Match;
 use crate::layout::model::{Layout, Lv, Md, Vg};
 
 /// Carries `keep_data` from what the document flags to what must therefore stay.
@@ -135,16 +135,28 @@ pub fn renewed_partitions(layout: &Layout, kept_disks: &BTreeSet<String>) -> BTr
     split.flatten().filter(|place| stays.contains(place)).cloned().collect()
 }
 
+/// Partitions of kept disks on which a file system, an image or the config drive is written anew.
+pub fn rewritten_partitions(layout: &Layout, kept_disks: &BTreeSet<String>) -> BTreeSet<String> {
+    let disks = layout.disks.iter().filter(|disk| kept_disks.contains(&disk.device));
+    let is_rewritten = |device: &str| {
+        layout.configdrive_device.as_deref() == Some(device)
+            || layout.filesystems.iter().any(|it| !it.keep_data && it.device == device)
+    };
+    let partitions = disks.flat_map(|disk| &disk.partitions).map(|it| &it.device);
+    partitions.filter(|device| is_rewritten(device)).cloned().collect()
+}
+
 /// Ends the wish to keep what would lie on empty disks: a disk that was replaced is prepared beside those that are kept.
 ///
 /// Nailgun flags a volume on all disks alike, so a new disk comes with the flag of its neighbours. The member of an
 /// array that lies on a new disk is made anew; a volume group cannot do without a part, and when nothing at all is left
-/// to keep, the disks are not those that the document means.
-pub fn release_new_disks(layout: &mut Layout, disks: &[&Disk], findings: &mut Findings) {
+/// to keep, the disks are not those that the document means. So it may be, too, when any disk was recognised by its name
+/// alone: the kernel may have given the name of a disk with data to another one.
+pub fn release_new_disks(layout: &mut Layout, matches: &[Match<'_, '_>], findings: &mut Findings) {
     let units = units(layout);
     let is_new = |place: &str| {
-        let mut pairs = layout.disks.iter().zip(disks);
-        pairs.any(|(laid, disk)| disk.is_empty() && laid.partitions.iter().any(|it| it.device == place))
+        let mut pairs = layout.disks.iter().zip(matches);
+        pairs.any(|(laid, found)| found.disk.is_empty() && laid.partitions.iter().any(|it| it.device == place))
     };
     let mut new_units = Vec::new();
     let mut is_anything_left = units.is_empty();
@@ -165,7 +177,20 @@ pub fn release_new_disks(layout: &mut Layout, disks: &[&Disk], findings: &mut Fi
         );
         return;
     }
+    let by_name: Vec<_> = matches.iter().filter(|it| it.is_by_name).map(|it| it.disk.device.as_str()).collect();
     for (unit, new, is_whole) in new_units {
+        if !by_name.is_empty() {
+            findings.fault(Error::new(
+                Kind::Hardware,
+                format!(
+                    "{} is to be kept, and the disk of {} is empty; whether it is new cannot be told, since {} was recognised by name alone",
+                    unit.words(),
+                    new.join(", "),
+                    by_name.join(", ")
+                ),
+            ));
+            continue;
+        }
         if matches!(unit.what, What::Group(_)) && !is_whole {
             findings.fault(Error::new(
                 Kind::Hardware,

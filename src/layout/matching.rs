@@ -12,14 +12,16 @@ pub struct Match<'s, 'a> {
     pub spec: &'s DiskSpec,
     /// Where.
     pub disk: &'a Disk,
+    /// Whether nothing but the kernel's name speaks for it.
+    pub is_by_name: bool,
 }
 
 /// Finds the disk for one entry of the document.
 ///
 /// By the links in `extra`, or by `id` when there are none; else by the kernel name. Several disks with the same link
 /// are told apart by the kernel name (NVMe disks of one maker shared a WWN, LP#1436038). Names change from boot to boot:
-/// a disk that is recognised by its name alone is a warning. When it has other by-id links than the document's and another
-/// size as well, it is another disk.
+/// a disk that is recognised by its name alone is a warning. It is another disk when `id` leads elsewhere, or when it has
+/// other by-id links than the document's and another size as well.
 ///
 /// # Errors
 /// `Hardware` when there is none or several; the message lists every disk and why it did or did not match.
@@ -28,26 +30,26 @@ pub fn find<'s, 'a>(spec: &'s DiskSpec, inventory: &'a Inventory, findings: &mut
     let wanted = Wanted::of(spec);
     let linked: Vec<&Disk> = usable.iter().copied().filter(|disk| wanted.is_link_of(disk)).collect();
     let named: Vec<&Disk> = usable.iter().copied().filter(|disk| disk.name == spec.name).collect();
-    let disk = match (linked.as_slice(), named.as_slice()) {
-        ([disk], _) => disk,
+    let (disk, is_by_name) = match (linked.as_slice(), named.as_slice()) {
+        ([disk], _) => (*disk, false),
         ([_, _, ..], [disk]) if linked.iter().any(|candidate| candidate.device == disk.device) => {
             let names: Vec<_> = linked.iter().map(|disk| disk.name.as_str()).collect();
             findings.warn(format!(
-                "disk {}: {} have the same link ({}); chosen by its kernel name",
+                "disk {}: {} each have one of its links ({}); chosen by its kernel name",
                 spec.name,
                 names.join(" and "),
                 wanted.links.join(", ")
             ));
-            disk
+            (*disk, true)
         }
-        ([], [disk]) if !wanted.is_contradicted_by(disk, spec) => {
+        ([], [disk]) if !wanted.is_contradicted_by(disk, spec, &usable) => {
             findings.warn(format!(
                 "disk {}: no disk has the link {}; chosen by its kernel name alone, which may change from boot to boot: {}",
                 spec.name,
                 wanted.links.join(", "),
                 describe(disk)
             ));
-            disk
+            (*disk, true)
         }
         (several, _) => return Err(wanted.refuse(spec, inventory, several.len())),
     };
@@ -60,7 +62,7 @@ pub fn find<'s, 'a>(spec: &'s DiskSpec, inventory: &'a Inventory, findings: &mut
             disk.size.floor_mib()
         ));
     }
-    Ok(Match { spec, disk })
+    Ok(Match { spec, disk, is_by_name })
 }
 
 /// The links that identify a disk, by upstream's rule: `id` counts only when `extra` is empty.
@@ -81,8 +83,11 @@ impl Wanted {
     }
 
     /// Whether everything but the name says that it is another disk.
-    fn is_contradicted_by(&self, disk: &Disk, spec: &DiskSpec) -> bool {
-        self.are_by_id && disk.by_id().next().is_some() && disk.size.floor_mib() != spec.size
+    fn is_contradicted_by(&self, disk: &Disk, spec: &DiskSpec, usable: &[&Disk]) -> bool {
+        let place = format!("/dev/{}", spec.id);
+        let is_elsewhere = usable.iter().any(|it| it.device != disk.device && it.links.contains(&place));
+        let is_other = disk.by_id().next().is_some() && disk.size.floor_mib() != spec.size;
+        self.are_by_id && (is_elsewhere || is_other)
     }
 
     fn refuse(&self, spec: &DiskSpec, inventory: &Inventory, candidates: usize) -> Error {
@@ -189,6 +194,9 @@ mod tests {
         );
         let (found, warnings) = outcome(&spec(&[], "disk/by-path/x"), &machine(&[("sda", "disk/by-id/ata-B", 2048)]));
         assert_eq!((found, warnings.len()), (Ok("sda".to_owned()), 2));
+        let neighbours = machine(&[("sda", "disk/by-id/ata-B", 1024), ("sdb", "disk/by-path/pci-1", 1024)]);
+        let by_place = spec(&["disk/by-id/ata-A"], "disk/by-path/pci-1");
+        assert!(outcome(&by_place, &neighbours).0.unwrap_err().starts_with("$.d: no disk matches"));
         let (found, _) = outcome(&wanted, &machine(&[("sda", "disk/by-id/ata-B", 2048)]));
         assert_eq!(
             found.unwrap_err(),

@@ -21,7 +21,7 @@ use crate::request::{DiskSpec, Request, SideCar};
 
 pub use capacity::{LVM_EXTENT, device_size};
 pub use described::check_described;
-pub use keep::{is_kept_partition, keeps_array, keeps_group, kept_disks, renewed_partitions};
+pub use keep::{is_kept_partition, keeps_array, keeps_group, kept_disks, renewed_partitions, rewritten_partitions};
 pub use model::{
     BIOS_BOOT, BootLoader, EFI_SYSTEM, FileSystem, Image, LINUX_FILESYSTEM, LaidDisk, LaidPartition, Layout, Lv, Md,
     OperatingSystem, Pv, Vg,
@@ -48,6 +48,12 @@ pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option
     let mut findings = Findings::default();
     let (untouched, wanted): (Vec<_>, Vec<_>) = request.disks.iter().partition(|spec| storage::is_untouched(spec));
     let matches = find_disks(&wanted, inventory, &mut findings)?;
+    // What a request expects of a disk holds even when it wants nothing on it.
+    find_disks(
+        &untouched.iter().copied().filter(|spec| spec.expect.is_some()).collect::<Vec<_>>(),
+        inventory,
+        &mut findings,
+    )?;
 
     let operating_system = system::operating_system(request, side_car);
     let needs_old_metadata = system::is_centos_6(&operating_system);
@@ -58,7 +64,7 @@ pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option
 
     let disks: Vec<_> = matches.iter().map(|it| it.disk).collect();
     keep::elevate(&mut layout);
-    keep::release_new_disks(&mut layout, &disks, &mut findings);
+    keep::release_new_disks(&mut layout, &matches, &mut findings);
     layout.untouched_disks = untouched.iter().map(|spec| spec.name.clone()).collect();
     system::place_images(request, side_car, &mut layout, &mut findings);
     layout.bootloader = system::boot_loader(request, &operating_system, &layout);

@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
 
     /// Places everything on one disk; says whether it all has a place.
     fn lay_out_disk(&mut self, matched: Match<'_, '_>, is_boot_disk: bool) -> bool {
-        let Match { spec, disk } = matched;
+        let Match { spec, disk, .. } = matched;
         let mut placer = Placer::new(disk);
         let filled = self.fill_disk(&mut placer, spec, is_boot_disk);
         let is_filled = self.findings.keep(filled).is_some();

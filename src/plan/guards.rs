@@ -5,20 +5,36 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Disk, Inventory, Signature, Use, VolumeGroup};
 use crate::layout::Layout;
-use crate::plan::before::LVM_MEMBER;
+use crate::plan::before::{ARRAY_MEMBER, LVM_MEMBER};
+use crate::plan::stacks::{self, Kind as StackKind, Stack};
 use crate::plan::{Expectation, Step};
 
 /// The inventory's word for what lvm2 tells.
 pub const LVM_SOURCE: &str = "lvm";
-/// LVM's word for a physical volume that is missing.
-const MISSING: &str = "[unknown]";
 
 /// What becomes of the disks of a layout: those that are not kept are prepared.
 pub struct Fates<'a> {
     /// Devices of disks whose tables stay.
     pub kept: &'a BTreeSet<String>,
-    /// Partitions on them whose group or array is made anew.
-    pub renewed: &'a BTreeSet<String>,
+    /// Partitions on them whose content is lost all the same.
+    pub rewritten: &'a BTreeSet<String>,
+}
+
+impl Fates<'_> {
+    /// Prepared disks, their partitions, and what is rewritten on kept ones.
+    fn lost_places(&self, disks: &[&Disk]) -> BTreeSet<String> {
+        let prepared = disks.iter().filter(|disk| !self.kept.contains(&disk.device));
+        let places =
+            prepared.flat_map(|disk| std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)));
+        places.chain(self.rewritten).cloned().collect()
+    }
+
+    /// Partitions of kept disks that stay as they are.
+    fn kept_places(&self, disks: &[&Disk]) -> BTreeSet<String> {
+        let kept = disks.iter().filter(|disk| self.kept.contains(&disk.device));
+        let places = kept.flat_map(|disk| disk.partitions.iter().map(|it| &it.device));
+        places.filter(|place| !self.rewritten.contains(*place)).cloned().collect()
+    }
 }
 
 /// Refuses disks that are mounted, swapped on, or held by something that the plan would not close.
@@ -60,87 +76,143 @@ fn holds(group: &VolumeGroup, mapper_name: &str) -> bool {
 
 /// Which groups and arrays must be closed before the disks are prepared.
 ///
-/// Those that lie on prepared disks alone are closed. One that reaches beyond them is refused, and so is a foreign one
-/// with the name of a planned one.
+/// Those that lie on prepared places alone are closed. What reaches beyond them is refused, running or not, and so is
+/// something foreign with the name of what is planned.
 pub fn closings(layout: &Layout, disks: &[&Disk], fates: &Fates<'_>, inventory: &Inventory) -> Result<Vec<Step>> {
-    let Fates { kept, renewed } = fates;
-    let prepared: BTreeSet<&str> = disks
-        .iter()
-        .filter(|disk| !kept.contains(&disk.device))
-        .flat_map(|disk| std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)))
-        .chain(renewed.iter())
-        .map(String::as_str)
-        .collect();
-    let kept_devices: BTreeSet<&str> = disks
-        .iter()
-        .filter(|disk| kept.contains(&disk.device))
-        .flat_map(|disk| disk.partitions.iter().map(|it| it.device.as_str()))
-        .filter(|device| !renewed.contains(*device))
-        .collect();
-    refuse_unknown_groups(disks, kept, inventory)?;
+    refuse_unknown_groups(disks, fates, inventory)?;
+    let stacks = stacks::of(inventory);
+    let mut closing =
+        Closing { layout, disks, prepared: fates.lost_places(disks), stays: fates.kept_places(disks), inventory };
     let mut steps = Vec::new();
-    // Arrays that will be closed carry physical volumes, too.
-    let mut closed: BTreeSet<&str> = prepared.clone();
-    let mut arrays = Vec::new();
-    let mut array_steps = Vec::new();
-    for array in &inventory.arrays {
-        let ours = array.members.iter().filter(|member| prepared.contains(member.as_str())).count();
-        if ours == 0 {
-            let is_planned = layout.mds.iter().any(|md| md.name == array.device);
-            let is_kept = array.members.iter().all(|member| kept_devices.contains(member.as_str()));
-            if is_planned && !is_kept {
-                return Err(foreign("array", &array.device, &array.members, &format!("mdadm --stop {}", array.device)));
-            }
-            continue;
-        }
-        if disks.iter().any(|disk| disk.device == array.device) {
-            continue;
-        }
-        if ours < array.members.len() {
-            return Err(beyond(
-                "array",
-                &array.device,
-                &array.members,
-                &prepared,
-                &format!("mdadm --stop {}", array.device),
-            ));
-        }
-        closed.insert(&array.device);
-        arrays.push(format!("{}p", array.device));
-        array_steps.push(Step::StopArray { device: array.device.clone(), members: array.members.clone() });
-    }
-    for group in &inventory.volume_groups {
-        // What is missing lies nowhere: nobody's data are hurt by what happens to the rest.
-        let present = group.physical_volumes.iter().map(|pv| &pv.device).filter(|device| *device != MISSING);
-        let places: Vec<String> = present.cloned().collect();
-        // A partition of a closed array is closed with it.
-        let on_array = |place: &&String| arrays.iter().any(|array| place.starts_with(array.as_str()));
-        let ours = places.iter().filter(|place| closed.contains(place.as_str()) || on_array(place)).count();
-        // By UUID: LVM takes a name that two groups have for none of them.
-        let free = format!("vgremove --select vg_uuid={0}, or vgrename {0} NEWNAME", group.uuid);
-        if ours == 0 {
-            let is_planned = layout.vgs.iter().any(|vg| vg.name == group.name);
-            let is_kept = places.iter().all(|place| kept_devices.contains(place.as_str()));
-            if is_planned && !is_kept {
-                return Err(foreign("volume group", &group.name, &places, &free));
-            }
-        } else if ours < places.len() {
-            return Err(beyond("volume group", &group.name, &places, &closed, &free));
-        } else {
-            steps.push(Step::DeactivateVolumeGroup { name: group.name.clone(), uuid: group.uuid.clone() });
+    for stack in &stacks {
+        if let Some(step) = closing.judge(stack)? {
+            // Groups first: they may lie on the arrays.
+            let at = if matches!(step, Step::DeactivateVolumeGroup { .. }) { 0 } else { steps.len() };
+            steps.insert(at, step);
         }
     }
-    // Groups first: they may lie on the arrays.
-    steps.append(&mut array_steps);
+    let groups = steps.iter().filter(|step| matches!(step, Step::DeactivateVolumeGroup { .. })).count();
+    steps[..groups].reverse();
     Ok(steps)
 }
 
+/// What is judged against what.
+struct Closing<'a> {
+    layout: &'a Layout,
+    disks: &'a [&'a Disk],
+    /// Places whose content is lost; arrays on them are added as they are met.
+    prepared: BTreeSet<String>,
+    /// Places that stay as they are.
+    stays: BTreeSet<String>,
+    inventory: &'a Inventory,
+}
+
+impl Closing<'_> {
+    fn judge(&mut self, stack: &Stack) -> Result<Option<Step>> {
+        let (inside, outside): (Vec<_>, Vec<_>) = stack.places.iter().partition(|place| self.is_lost(place));
+        if inside.is_empty() {
+            return self.refuse_taken_name(stack).map(|()| None);
+        }
+        if !outside.is_empty() {
+            return Err(beyond(stack, &inside, &outside));
+        }
+        if stack.is_incomplete && self.may_hide_something() {
+            let what = "and a part of it lies nobody knows where: in an array that does not run, or on a disk that could not be read";
+            let message = format!("{} lies on {}, {what}", stack.words, join(&inside));
+            return Err(Error::new(Kind::Refused, message).advise(free(stack)));
+        }
+        match &stack.kind {
+            StackKind::Group { name, close } => {
+                self.refuse_name_of_what_stays(stack, name)?;
+                Ok(Some(close.clone()))
+            }
+            StackKind::Array { device, close } => {
+                if self.disks.iter().any(|disk| disk.device == *device) {
+                    let message =
+                        format!("{} and {}, which it lies on, are both to be prepared", device, join(&inside));
+                    return Err(Error::new(Kind::Refused, message).advise("take one of them out of the request"));
+                }
+                self.prepared.insert(device.clone());
+                Ok(Some(close.clone()))
+            }
+            StackKind::Idle => Ok(None),
+        }
+    }
+
+    /// Whether the place is lost; a partition of an array that is closed is closed with it.
+    fn is_lost(&self, place: &str) -> bool {
+        let array = place.rsplit_once('p').map(|(array, _)| array).filter(|array| array.starts_with("/dev/md"));
+        self.prepared.contains(place) || array.is_some_and(|array| self.prepared.contains(array))
+    }
+
+    /// Whether there are places whose content nobody knows.
+    fn may_hide_something(&self) -> bool {
+        let is_idle_array = |it: &Signature| it.kind == ARRAY_MEMBER;
+        self.inventory.disks.iter().any(|disk| {
+            disk.signatures.iter().any(is_idle_array) || (disk.has_data.is_none() && disk.signatures.is_empty())
+        })
+    }
+
+    fn refuse_taken_name(&self, stack: &Stack) -> Result<()> {
+        let is_planned = match &stack.kind {
+            StackKind::Group { name, .. } => self.layout.vgs.iter().any(|vg| vg.name == *name),
+            StackKind::Array { device, .. } => self.layout.mds.iter().any(|md| md.name == *device),
+            StackKind::Idle => false,
+        };
+        let is_kept = stack.places.iter().all(|place| self.stays.contains(place));
+        if !is_planned || is_kept {
+            return Ok(());
+        }
+        let what = format!("one of that name lies on {}, which the request does not name", stack.places.join(", "));
+        let message = format!("{} is to be made, and {what}", stack.words);
+        Err(Error::new(Kind::Refused, message).advise(format!("free the name if it is not needed: {}", stack.free)))
+    }
+
+    /// LVM is told names: of two groups with one name it might take the wrong one.
+    fn refuse_name_of_what_stays(&self, stack: &Stack, name: &str) -> Result<()> {
+        let planned = self.layout.vgs.iter().find(|vg| vg.name == name);
+        match planned.filter(|vg| vg.pvs.iter().all(|place| self.stays.contains(place))) {
+            None => Ok(()),
+            Some(vg) => Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{} lies on {}, and another one of that name on {}",
+                    stack.words,
+                    vg.pvs.join(", "),
+                    stack.places.join(", ")
+                ),
+            )
+            .advise(free(stack))),
+        }
+    }
+}
+
+fn beyond(stack: &Stack, inside: &[&String], outside: &[&String]) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!(
+            "{} lies on {}, which the request prepares anew, and on {}, which it does not",
+            stack.words,
+            join(inside),
+            join(outside)
+        ),
+    )
+    .advise(free(stack))
+}
+
+fn free(stack: &Stack) -> String {
+    format!("free the disks if it is not needed: {}", stack.free)
+}
+
+fn join(places: &[&String]) -> String {
+    places.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// Where LVM could not be asked, nobody knows whether a group reaches beyond the prepared disks.
-fn refuse_unknown_groups(disks: &[&Disk], kept: &BTreeSet<String>, inventory: &Inventory) -> Result<()> {
+fn refuse_unknown_groups(disks: &[&Disk], fates: &Fates<'_>, inventory: &Inventory) -> Result<()> {
     let Some(warning) = inventory.warnings.iter().find(|warning| warning.source == LVM_SOURCE) else { return Ok(()) };
-    let is_member = |disk: &&&Disk| {
-        !kept.contains(&disk.device) && disk.signatures.iter().any(|signature| signature.kind == LVM_MEMBER)
-    };
+    let lost = fates.lost_places(disks);
+    let is_member = |disk: &&&Disk| disk.signatures.iter().any(|it| it.kind == LVM_MEMBER && lost.contains(&it.device));
     match disks.iter().find(is_member) {
         None => Ok(()),
         Some(disk) => Err(Error::new(
@@ -152,31 +224,6 @@ fn refuse_unknown_groups(disks: &[&Disk], kept: &BTreeSet<String>, inventory: &I
         )
         .advise("make `vgs` work, or erase the disk by hand if what is on it is not needed")),
     }
-}
-
-fn foreign(what: &str, name: &str, places: &[String], free: &str) -> Error {
-    Error::new(
-        Kind::Refused,
-        format!(
-            "{what} {name} is to be made, and one of that name lies on {}, which the request does not name",
-            places.join(", ")
-        ),
-    )
-    .advise(format!("free the name if it is not needed: {free}"))
-}
-
-fn beyond(what: &str, name: &str, places: &[String], named: &BTreeSet<&str>, free: &str) -> Error {
-    let (inside, outside): (Vec<_>, Vec<_>) =
-        places.iter().map(String::as_str).partition(|place| named.contains(place));
-    Error::new(
-        Kind::Refused,
-        format!(
-            "{what} {name} lies on {}, which the request prepares anew, and on {}, which it does not",
-            inside.join(", "),
-            outside.join(", ")
-        ),
-    )
-    .advise(format!("free the disks if it is not needed: {free}"))
 }
 
 /// Refuses when something outside the disks of the layout already has a UUID that the plan gives: a clone of this

@@ -37,8 +37,12 @@ impl Identities {
 }
 
 /// The seed of a plan when none was given: it changes with what is wanted and with the disks, and with nothing else.
+///
+/// What is kept does not count: a new disk is no new disk any more once the first stage has prepared it, and the stages
+/// that follow must give the same identities.
 pub fn seed(request: &Request, layout: &Layout, disks: &[&Disk]) -> Result<String> {
-    let layout = serde_json::to_string(layout).map_err(|cause| Error::bug(format!("writing the layout: {cause}")))?;
+    let layout = serde_json::to_string(&without_keeping(layout))
+        .map_err(|cause| Error::bug(format!("writing the layout: {cause}")))?;
     let mut digest = Sha256::new();
     let mut add = |text: &str| {
         // The length keeps "ab" + "c" apart from "a" + "bc".
@@ -54,4 +58,16 @@ pub fn seed(request: &Request, layout: &Layout, disks: &[&Disk]) -> Result<Strin
         add(&disk.size.get().to_string());
     }
     Ok(hex(&digest.finalize()[..16]))
+}
+
+fn without_keeping(layout: &Layout) -> Layout {
+    let mut layout = layout.clone();
+    layout.skip_partitioning = false;
+    layout.disks.iter_mut().flat_map(|disk| &mut disk.partitions).for_each(|it| it.keep_data = false);
+    layout.vgs.iter_mut().for_each(|it| it.keep_data = false);
+    layout.lvs.iter_mut().for_each(|it| it.keep_data = false);
+    for it in &mut layout.filesystems {
+        (it.keep_data, it.mkfs) = (false, !it.from_image);
+    }
+    layout
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{Disk, Inventory};
+use crate::inventory::{Disk, Inventory, VolumeGroup};
 use crate::layout::Layout;
 use crate::plan::before::{content, describe, unexplained};
 
@@ -22,7 +22,8 @@ pub struct Loss {
     pub step: String,
 }
 
-/// Everything on the prepared disks, and what is made anew on the kept ones.
+/// Everything on the prepared disks, and what is made anew on the kept ones. A group or an array over several disks is
+/// told once, with the first of them.
 pub fn of(
     disks: &[&Disk],
     kept: &BTreeSet<String>,
@@ -30,13 +31,19 @@ pub fn of(
     inventory: &Inventory,
     layout: &Layout,
 ) -> Vec<Loss> {
-    let on_disk = |disk: &&Disk| {
-        if kept.contains(&disk.device) { remade(disk, renewed, inventory, layout) } else { all_on(disk, inventory) }
-    };
-    disks.iter().flat_map(on_disk).collect()
+    let mut told = BTreeSet::new();
+    let mut losses = Vec::new();
+    for disk in disks {
+        if kept.contains(&disk.device) {
+            losses.extend(remade(disk, renewed, inventory, layout));
+        } else {
+            losses.extend(all_on(disk, inventory, &mut told));
+        }
+    }
+    losses
 }
 
-fn all_on(disk: &Disk, inventory: &Inventory) -> Vec<Loss> {
+fn all_on(disk: &Disk, inventory: &Inventory, told: &mut BTreeSet<String>) -> Vec<Loss> {
     let mut losses = Vec::new();
     let mut lose = |device: &str, what: String| {
         let (disk, device, step) = (disk.device.clone(), device.to_owned(), format!("erase {}", disk.device));
@@ -46,33 +53,56 @@ fn all_on(disk: &Disk, inventory: &Inventory) -> Vec<Loss> {
         let partitions = counted(disk.partitions.len(), "partition");
         lose(&disk.device, format!("partition table {} with {partitions}", table.to_uppercase()));
     }
-    let is_on = |device: &str| device == disk.device || disk.partitions.iter().any(|it| it.device == device);
-    for group in &inventory.volume_groups {
-        if let Some(pv) = group.physical_volumes.iter().find(|pv| is_on(&pv.device)) {
-            let volumes: Vec<_> = group.logical_volumes.iter().map(|lv| format!("{} {}", lv.name, lv.size)).collect();
-            let list = if volumes.is_empty() { String::new() } else { format!(" ({})", volumes.join(", ")) };
-            lose(&pv.device, format!("VG {} with {}{list}", group.name, counted(volumes.len(), "LV")));
+    let mut lost: BTreeSet<&str> =
+        std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)).map(String::as_str).collect();
+    for array in &inventory.arrays {
+        if let Some(member) = array.members.iter().find(|member| lost.contains(member.as_str())) {
+            if told.insert(array.device.clone()) {
+                lose(member, format!("array {} of {}", array.device, array.members.join(", ")));
+            }
+            lost.insert(&array.device);
         }
     }
-    for array in &inventory.arrays {
-        if let Some(member) = array.members.iter().find(|member| is_on(member)) {
-            lose(member, format!("array {} of {}", array.device, array.members.join(", ")));
+    for group in &inventory.volume_groups {
+        let place = group.physical_volumes.iter().find(|pv| lost.iter().any(|lost| is_on(&pv.device, lost)));
+        if let Some(place) = place.filter(|_| told.insert(group.uuid.clone())) {
+            lose(&place.device, group_words(group));
         }
     }
     for signature in unexplained(disk, inventory) {
         lose(&signature.device, describe(signature));
     }
-    let is_bare = losses.is_empty();
-    let mut lose = |what: &str| {
+    if let Some(what) = unrecognised(disk).filter(|_| losses.is_empty() && !is_part_of_told(disk, inventory)) {
         let (disk, step) = (disk.device.clone(), format!("erase {}", disk.device));
         losses.push(Loss { device: disk.clone(), disk, what: what.to_owned(), step });
-    };
-    match disk.has_data {
-        Some(true) if is_bare => lose("data without a known signature"),
-        None if is_bare => lose("whatever is on it: nobody looked"),
-        _ => {}
     }
     losses
+}
+
+/// Whether a device is this one, or a partition of this array.
+fn is_on(device: &str, lost: &str) -> bool {
+    let is_partition = || device.strip_prefix(lost).is_some_and(|rest| rest.starts_with('p'));
+    device == lost || (lost.starts_with("/dev/md") && is_partition())
+}
+
+/// Whether the whole disk is a part of something that was told with another disk.
+fn is_part_of_told(disk: &Disk, inventory: &Inventory) -> bool {
+    inventory.arrays.iter().any(|array| array.members.contains(&disk.device))
+        || inventory.volume_groups.iter().any(|group| group.physical_volumes.iter().any(|pv| pv.device == disk.device))
+}
+
+fn unrecognised(disk: &Disk) -> Option<&'static str> {
+    match disk.has_data {
+        Some(true) => Some("data without a known signature"),
+        None => Some("whatever is on it: nobody looked"),
+        Some(false) => None,
+    }
+}
+
+fn group_words(group: &VolumeGroup) -> String {
+    let volumes: Vec<_> = group.logical_volumes.iter().map(|lv| format!("{} {}", lv.name, lv.size)).collect();
+    let list = if volumes.is_empty() { String::new() } else { format!(" ({})", volumes.join(", ")) };
+    format!("VG {} with {}{list}", group.name, counted(volumes.len(), "LV"))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -96,25 +126,25 @@ fn remade(disk: &Disk, renewed: &BTreeSet<String>, inventory: &Inventory, layout
         what,
         step,
     };
+    // What is there now, in words, where anything is known of it.
+    let known = |device: &str| Some(content(disk, device, inventory).join(", ")).filter(|words| !words.is_empty());
+    let now = |device: &str| known(device).unwrap_or_else(|| "what is there now".to_owned());
     let places = disk.partitions.iter().filter(|it| renewed.contains(&it.device));
-    let mut losses: Vec<_> = places
-        .map(|it| {
-            let content = content(disk, &it.device, inventory);
-            let what = if content.is_empty() { "what is there now".to_owned() } else { content.join(", ") };
-            lose(&it.device, what, format!("erase-partition {}", it.device))
-        })
-        .collect();
+    let mut losses: Vec<_> =
+        places.map(|it| lose(&it.device, now(&it.device), format!("erase-partition {}", it.device))).collect();
     let made = layout.filesystems.iter().filter(|it| !it.keep_data);
     let made = made.filter(|it| {
         is_here(&it.device) || base(&it.device).is_some_and(|device| is_here(&device) && !renewed.contains(&device))
     });
     losses.extend(made.map(|it| {
         let step = if it.from_image { "write-image" } else { "mkfs" };
-        let what = format!("what is there now, for a new {}", it.kind);
-        lose(&it.device, what, format!("{step} {}", it.device))
+        lose(&it.device, format!("{}, for a new {}", now(&it.device), it.kind), format!("{step} {}", it.device))
     }));
     let drive = layout.configdrive_device.iter().filter(|it| is_here(it));
-    losses.extend(drive.map(|it| lose(it, "the config drive there".to_owned(), format!("configdrive {it}"))));
+    losses
+        .extend(drive.map(|it| lose(it, format!("{}, for a new config drive", now(it)), format!("configdrive {it}"))));
+    let core = laid.and_then(|laid| laid.partitions.first()).and_then(|it| Some((&it.device, known(&it.device)?)));
+    losses.extend(core.map(|(device, what)| lose(device, format!("{what}, for GRUB"), "boot-code".to_owned())));
     losses.push(lose(&disk.device, "boot code".to_owned(), format!("withdraw-boot-code {}", disk.device)));
     losses
 }

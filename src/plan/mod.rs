@@ -7,6 +7,7 @@ mod identity;
 mod kept;
 mod losses;
 mod render;
+mod stacks;
 mod stage;
 mod step;
 mod steps;
@@ -68,18 +69,27 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
             unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", shown_uri(&image.uri))),
         );
     }
+    warnings.extend(boot_warning(&layout, inventory.firmware.mode));
     let kept = layout::kept_disks(&layout);
     let renewed = layout::renewed_partitions(&layout, &kept);
     guards::refuse_disks_in_use(&disks, inventory)?;
     kept::compare(&layout, &disks, &kept, inventory, &mut warnings)?;
-    let closings = guards::closings(&layout, &disks, &guards::Fates { kept: &kept, renewed: &renewed }, inventory)?;
+    let mut rewritten = layout::rewritten_partitions(&layout, &kept);
+    rewritten.extend(renewed.iter().cloned());
+    let closings = guards::closings(&layout, &disks, &guards::Fates { kept: &kept, rewritten: &rewritten }, inventory)?;
     let seed = match seed {
         Some(seed) => seed.to_owned(),
         None => identity::seed(request, &layout, &disks)?,
     };
     let identities = Identities::new(&seed);
-    let scene =
-        steps::Scene { layout: &layout, disks: &disks, kept: &kept, renewed: &renewed, identities: &identities };
+    let scene = steps::Scene {
+        layout: &layout,
+        disks: &disks,
+        kept: &kept,
+        renewed: &renewed,
+        inventory,
+        identities: &identities,
+    };
     let (steps, expectations) = steps::order(scene, closings, side_car, &request.nic_names)?;
     guards::refuse_planned_identities_elsewhere(&expectations, &disks, inventory)?;
     let destroys = losses::of(&disks, &kept, &renewed, inventory, &layout);
@@ -89,6 +99,16 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         Plan { digest: String::new(), seed, firmware, disks, layout, steps, destroys, expectations, warnings };
     plan.digest = plan.compute_digest()?;
     Ok(plan)
+}
+
+/// What is planned although a run would be refused (11): the boot loader of these machines is not installed yet.
+fn boot_warning(layout: &Layout, firmware: FirmwareMode) -> Option<String> {
+    let refused = "`provision` refuses that";
+    if layout.bootloader.grub_version_by_os == 1 {
+        return Some(format!("the installed system would start through GRUB 1: {refused}"));
+    }
+    let uefi = "this machine was started through UEFI, and the boot loader is installed for BIOS alone";
+    (firmware == FirmwareMode::Uefi).then(|| format!("{uefi}: {refused}"))
 }
 
 impl Plan {

@@ -29,8 +29,13 @@ impl Plan {
         if stage != Stage::Partition {
             self.destroys.clear();
             // An earlier stage made them; whoever rebooted in between finds them inactive.
+            let arrays = self
+                .layout
+                .mds
+                .iter()
+                .map(|it| Step::AssembleArray { device: it.name.clone(), members: it.devices.clone() });
             let groups = self.layout.vgs.iter().map(|it| Step::ActivateVolumeGroup { name: it.name.clone() });
-            self.steps.splice(0..0, groups.collect::<Vec<_>>());
+            self.steps.splice(0..0, arrays.chain(groups).collect::<Vec<_>>());
         }
         let config_drive = self.layout.configdrive_device.clone();
         self.expectations.retain(|expectation| match expectation {

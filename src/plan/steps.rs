@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::inventory::{Disk, Signature};
+use crate::inventory::{Disk, Inventory, Signature};
 use crate::layout::{self, FileSystem, Layout, Md, Vg};
 use crate::plan::before::ARRAY_MEMBER;
 use crate::plan::{DiskIdentity, Expectation, Identities, Step};
@@ -26,6 +26,8 @@ pub struct Scene<'a> {
     pub kept: &'a BTreeSet<String>,
     /// Partitions on them whose group or array is made anew.
     pub renewed: &'a BTreeSet<String>,
+    /// The machine.
+    pub inventory: &'a Inventory,
     /// Gives everything that is made its identity.
     pub identities: &'a Identities,
 }

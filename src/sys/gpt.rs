@@ -112,6 +112,18 @@ pub fn write_protective_mbr<D: Write + Seek + std::fmt::Debug>(
     medium.flush().context(Kind::Medium, fault)
 }
 
+/// Reads the table of a medium, if there is a whole one.
+///
+/// # Errors
+/// `Medium` when the place of its header cannot be read.
+pub fn find<D: Read + Write + Seek + std::fmt::Debug>(
+    medium: &mut D,
+    sector_size: SectorSize,
+) -> Result<Option<Table>> {
+    // What has a header of ours and cannot be read as a table is none: damaged ones have no name.
+    Ok(if has_header(medium, sector_size)? { read(medium, sector_size).ok() } else { None })
+}
+
 /// Reads the table of a medium; its primary header and entries must be whole.
 ///
 /// # Errors
@@ -119,7 +131,12 @@ pub fn write_protective_mbr<D: Write + Seek + std::fmt::Debug>(
 pub fn read<D: Read + Write + Seek + std::fmt::Debug>(medium: &mut D, sector_size: SectorSize) -> Result<Table> {
     let block = block_size(sector_size);
     let fault = || "reading the partition table";
-    refuse_large_arrays(medium, sector_size)?;
+    if !has_header(medium, sector_size)? {
+        return Err(Error::new(
+            Kind::Medium,
+            "reading the partition table: no GPT with at most 1024 entries of 128 bytes",
+        ));
+    }
     let disk = gpt::GptConfig::new()
         .writable(false)
         .only_valid_headers(true)
@@ -138,8 +155,8 @@ pub fn read<D: Read + Write + Seek + std::fmt::Debug>(medium: &mut D, sector_siz
     Ok(Table { guid: *disk.guid(), entries: entries.collect() })
 }
 
-/// The crate takes the size of the entry array from the header as it stands there.
-fn refuse_large_arrays<D: Read + Seek>(medium: &mut D, sector_size: SectorSize) -> Result<()> {
+/// Whether there is a primary header whose entry array has a sane size: the crate takes it as it stands there.
+fn has_header<D: Read + Seek>(medium: &mut D, sector_size: SectorSize) -> Result<bool> {
     let mut header = [0; 92];
     medium
         .seek(SeekFrom::Start(sector_size.get()))
@@ -148,10 +165,7 @@ fn refuse_large_arrays<D: Read + Seek>(medium: &mut D, sector_size: SectorSize) 
     // Offsets of the number of entries and of their size: UEFI 2.10, section 5.3.2.
     let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (count, size) = (field(80), field(84));
-    if &header[..8] == b"EFI PART" && count <= MAX_ENTRIES && size == ENTRY_SIZE {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Medium, "reading the partition table: no GPT with at most 1024 entries of 128 bytes"))
+    Ok(&header[..8] == b"EFI PART" && count <= MAX_ENTRIES && size == ENTRY_SIZE)
 }
 
 fn block_size(sector_size: SectorSize) -> LogicalBlockSize {

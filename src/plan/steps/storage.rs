@@ -2,8 +2,8 @@
 
 use super::{Order, bytes, identify, label};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::Partition;
-use crate::layout::LaidPartition;
+use crate::inventory::{Array, Partition};
+use crate::layout::{LaidPartition, Md};
 use crate::plan::{Expectation, PartitionPlace, Step, TablePartition, kept};
 
 /// File systems that this program makes.
@@ -19,7 +19,9 @@ impl Order<'_> {
         let kept = self.scene.disks.iter().filter(|disk| self.scene.kept.contains(&disk.device));
         let hidden = kept.clone().filter(|disk| disk.lacks_protective_mbr);
         let mut steps: Vec<_> = hidden.map(|disk| Step::RestoreTable { disk: identify(disk) }).collect();
+        // Whoever assembled a kept array under another name stands in the way of it, and perhaps of another.
         let arrays = layout.mds.iter().filter(|md| self.scene.array_stays(md));
+        steps.extend(arrays.clone().filter_map(|md| self.stop_misnamed(md)));
         steps.extend(arrays.map(|md| {
             let members = md.devices.iter().filter(|it| self.scene.is_on_kept_disk(it)).cloned().collect();
             Step::AssembleArray { device: md.name.clone(), members }
@@ -27,13 +29,22 @@ impl Order<'_> {
         let groups = layout.vgs.iter().filter(|vg| self.scene.group_stays(vg));
         steps.extend(groups.map(|vg| Step::ActivateVolumeGroup { name: vg.name.clone() }));
         let expectations = kept::expectations(layout, self.scene.kept);
-        // Volumes are expected of every group once more where they are made.
-        let lasting = expectations.iter().filter(|it| !matches!(it, Expectation::LogicalVolume { .. })).cloned();
+        // Groups and volumes are expected once more where all of them are.
+        let is_told_later =
+            |it: &&Expectation| matches!(it, Expectation::LogicalVolume { .. } | Expectation::VolumeGroup { .. });
+        let lasting = expectations.iter().filter(|it| !is_told_later(it)).cloned();
         let lasting: Vec<_> = lasting.collect();
         steps.push(Step::CheckKept { expectations });
         steps.extend(kept.map(|disk| Step::WithdrawBootCode { disk: identify(disk) }));
         self.steps.append(&mut steps);
         self.expectations.extend(lasting);
+    }
+
+    fn stop_misnamed(&self, md: &Md) -> Option<Step> {
+        let is_it =
+            |array: &&Array| !array.members.is_empty() && array.members.iter().all(|it| md.devices.contains(it));
+        let array = self.scene.inventory.arrays.iter().find(is_it).filter(|array| array.device != md.name)?;
+        Some(Step::StopArray { device: array.device.clone(), members: array.members.clone() })
     }
 
     pub(super) fn prepare_disks(&mut self) -> Result<()> {
