@@ -117,7 +117,7 @@ impl Closing<'_> {
             return Err(beyond(stack, &inside, &outside));
         }
         if stack.is_incomplete && self.may_hide_something() {
-            let what = "and a part of it lies nobody knows where: in an array that does not run, or on a disk that could not be read";
+            let what = "and a part of it lies nobody knows where, perhaps in an array that does not run";
             let message = format!("{} lies on {}, {what}", stack.words, join(&inside));
             return Err(Error::new(Kind::Refused, message).advise(free(stack)));
         }
@@ -145,12 +145,13 @@ impl Closing<'_> {
         self.prepared.contains(place) || array.is_some_and(|array| self.prepared.contains(array))
     }
 
-    /// Whether there are places whose content nobody knows.
+    /// Whether an array that does not run lies on disks that the request does not name: nobody knows what is on it. Arrays
+    /// of the named disks carry file systems.
     fn may_hide_something(&self) -> bool {
-        let is_idle_array = |it: &Signature| it.kind == ARRAY_MEMBER;
-        self.inventory.disks.iter().any(|disk| {
-            disk.signatures.iter().any(is_idle_array) || (disk.has_data.is_none() && disk.signatures.is_empty())
-        })
+        let is_named = |disk: &Disk| self.disks.iter().any(|named| named.device == disk.device);
+        let is_running = |member: &String| self.inventory.arrays.iter().any(|array| array.members.contains(member));
+        let others = self.inventory.disks.iter().filter(|disk| !is_named(disk));
+        others.flat_map(|disk| &disk.signatures).any(|it| it.kind == ARRAY_MEMBER && !is_running(&it.device))
     }
 
     fn refuse_taken_name(&self, stack: &Stack) -> Result<()> {
