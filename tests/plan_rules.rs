@@ -279,7 +279,7 @@ fn expectation_of_a_disk_is_checked_before_anything_is_planned() {
     assert_eq!(error.kind(), Kind::Hardware);
     assert_eq!(
         error.to_string(),
-        "$.ks_meta.pm_data.ks_spaces[0].expect.serial: expected serial number S1, found none on /dev/sda"
+        "$.ks_meta.pm_data.ks_spaces[0].expect.serial: expected serial number \"S1\", found none on /dev/sda"
     );
     let mut machine = machine(NAME);
     machine.disks[0].serial = Some("S1".to_owned());
@@ -388,5 +388,5 @@ fn expectation_of_a_disk_on_which_nothing_is_wanted_is_checked_too() {
     document["ks_meta"]["pm_data"]["ks_spaces"][7]["volumes"][0]["size"] = 1_000_000.into();
     let request = request::parse(document.to_string().as_bytes()).unwrap().request;
     let error = plan::make(&request, &machine(name), None, None).unwrap_err();
-    assert!(error.to_string().contains("[2].expect.serial: expected serial number S1"), "{error}");
+    assert!(error.to_string().contains("[2].expect.serial: expected serial number \"S1\""), "{error}");
 }

@@ -22,7 +22,12 @@ pub fn check(found: Match<'_, '_>, findings: &mut Findings) {
     };
     let shown = |value: Option<&str>| value.unwrap_or("none").to_owned();
     if let Some(serial) = expect.serial.as_deref().filter(|serial| disk.serial.as_deref() != Some(serial)) {
-        differs(Kind::Hardware, "serial", format!("serial number {serial}"), shown(disk.serial.as_deref()));
+        differs(
+            Kind::Hardware,
+            "serial",
+            format!("serial number {serial:?}"),
+            disk.serial.as_ref().map_or_else(|| "none".to_owned(), |it| format!("{it:?}")),
+        );
     }
     let plain = |wwn: &str| wwn.trim_start_matches("0x").to_ascii_lowercase();
     if let Some(wwn) = expect.wwn.as_deref().filter(|wwn| disk.wwn.as_deref().map(plain) != Some(plain(wwn))) {
@@ -124,7 +129,7 @@ mod tests {
         };
         assert_eq!(
             faults(&disk(), expect),
-            ["5 faults: $.d.expect.serial: expected serial number S2, found S1 on /dev/sda; \
+            ["5 faults: $.d.expect.serial: expected serial number \"S2\", found \"S1\" on /dev/sda; \
               $.d.expect.wwn: expected WWN 0x5, found 0x5000C500AA on /dev/sda; \
               $.d.expect.min_size: expected at least 2048 MiB, found 1024 MiB on /dev/sda; \
               $.d.expect.max_size: expected at most 512 MiB, found 1024 MiB on /dev/sda; \

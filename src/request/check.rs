@@ -40,6 +40,14 @@ impl Pass<'_> {
                 }
             }
             (Rule::Object(section), Value::Object(map)) => self.section(map, section, None, is_secret),
+            (Rule::Closed(section), Value::Object(map)) => {
+                let keys: Vec<_> = section.keys().map(|key| key.name).collect();
+                for key in map.keys().filter(|key| section.key(key).is_none()) {
+                    let expected = format!("unknown key, expected one of {}", keys.join(", "));
+                    self.at(key, |pass| pass.findings.fault(&pass.path, expected));
+                }
+                self.known(map, section, is_secret);
+            }
             (Rule::Variants(variants), Value::Object(map)) => self.variant(map, variants, is_secret),
             _ => self.expected(expectation(rule), value, is_secret),
         }
@@ -57,6 +65,13 @@ impl Pass<'_> {
     }
 
     fn section(&mut self, map: &Map<String, Value>, section: &'static Section, tag: Option<&str>, is_secret: bool) {
+        self.known(map, section, is_secret);
+        for key in map.keys().filter(|key| tag != Some(key.as_str()) && section.key(key).is_none()) {
+            self.at(key, |pass| pass.findings.warn(&pass.path, "unknown key, ignored"));
+        }
+    }
+
+    fn known(&mut self, map: &Map<String, Value>, section: &'static Section, is_secret: bool) {
         for key in section.keys() {
             match map.get(key.name) {
                 None if key.presence == Presence::Required => self.missing(key.name),
@@ -64,9 +79,6 @@ impl Pass<'_> {
                 Some(Value::Null) if key.is_nullable => {}
                 Some(value) => self.at(key.name, |pass| pass.value(value, &key.rule, is_secret || key.is_secret)),
             }
-        }
-        for key in map.keys().filter(|key| tag != Some(key.as_str()) && section.key(key).is_none()) {
-            self.at(key, |pass| pass.findings.warn(&pass.path, "unknown key, ignored"));
         }
     }
 
@@ -100,6 +112,6 @@ fn expectation(rule: &Rule) -> &'static str {
         Rule::Any => "anything",
         Rule::Choice(choice) => choice.expected,
         Rule::List(_) => "a list",
-        Rule::Map { .. } | Rule::Object(_) | Rule::Variants(_) => "an object",
+        Rule::Map { .. } | Rule::Object(_) | Rule::Closed(_) | Rule::Variants(_) => "an object",
     }
 }

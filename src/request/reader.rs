@@ -63,7 +63,7 @@ impl<'a> Field<'a> {
     /// The object.
     pub fn object(&self) -> Option<Object<'a>> {
         match self.rule {
-            Rule::Object(section) => self.section(section),
+            Rule::Object(section) | Rule::Closed(section) => self.section(section),
             _ => None,
         }
     }

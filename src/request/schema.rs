@@ -82,6 +82,11 @@ fn rule(it: &Rule, sections: &mut Map<String, Value>) -> Value {
             schema
         }
         Rule::Object(section) => reference(section, None, sections),
+        Rule::Closed(section) => {
+            let reference = reference(section, None, sections);
+            sections[section.name]["additionalProperties"] = false.into();
+            reference
+        }
         Rule::Variants(Variants { of, .. }) => {
             let variants: Vec<_> = of.iter().map(|(tag, section)| reference(section, Some(tag), sections)).collect();
             json!({ "oneOf": variants })

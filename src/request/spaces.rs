@@ -63,7 +63,7 @@ fn expect(field: &Field<'_>) -> Option<DiskExpect> {
     let object = field.object()?;
     let text = |key: &str| object.optional(key, Field::word);
     let (serial, wwn) = (text("serial"), text("wwn"));
-    let (min_size, max_size) = (object.optional("min_size", size), object.optional("max_size", size));
+    let (min_size, max_size) = (object.optional("min_size", bound), object.optional("max_size", bound));
     let is_rotational = object.optional("rotational", Field::flag);
     let content = object.optional("content", |field| field.text().map(|text| text == "empty_or_ours"));
     if let (Some(Some(min)), Some(Some(max))) = (min_size, max_size)
@@ -102,6 +102,16 @@ fn size(field: &Field<'_>) -> Option<Mib> {
         field.expected("a size in MiB below 2^44");
     }
     fits.then_some(size)
+}
+
+/// A size that a disk may have.
+fn bound(field: &Field<'_>) -> Option<Mib> {
+    let size = size(field)?;
+    if size == Mib::default() {
+        field.expected("a size of 1 MiB and more");
+        return None;
+    }
+    Some(size)
 }
 
 fn volume(item: &Field<'_>) -> Option<VolumeSpec> {
@@ -273,6 +283,16 @@ mod tests {
         assert_eq!(
             faults(change),
             ["$.ks_meta.pm_data.ks_spaces[0].expect: min_size 5 MiB is larger than max_size 4 MiB"]
+        );
+        let change = |it: &mut Value| {
+            it["ks_meta"]["pm_data"]["ks_spaces"][0]["expect"] = json!({"max_size": -1, "serail": "S1"});
+        };
+        assert_eq!(
+            faults(change),
+            [
+                "$.ks_meta.pm_data.ks_spaces[0].expect.serail: unknown key, expected one of serial, wwn, min_size, max_size, rotational, content",
+                "$.ks_meta.pm_data.ks_spaces[0].expect.max_size: expected a size of 1 MiB and more, found the number -1",
+            ]
         );
     }
 

@@ -28,7 +28,11 @@ pub fn show(page: &mut Page, plan: &Plan) {
     }
     if !plan.layout.untouched_disks.is_empty() {
         page.gap();
-        page.filled(Ink::Plain, "left alone: ", &plan.layout.untouched_disks.join(", "));
+        page.filled(
+            Ink::Plain,
+            "by the request's names, nothing is wanted on: ",
+            &plan.layout.untouched_disks.join(", "),
+        );
     }
 }
 

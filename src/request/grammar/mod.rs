@@ -38,6 +38,8 @@ pub enum Rule {
     },
     /// An object with the keys of this section.
     Object(&'static Section),
+    /// An object of ours with these keys and no others: in a safety clause a slip of the pen must not pass.
+    Closed(&'static Section),
     /// An object whose key `type` says which keys it has.
     Variants(&'static Variants),
 }
@@ -177,7 +179,7 @@ mod tests {
                     collect(&Rule::Object(section), found);
                 }
             }
-            Rule::Object(section) if !found.iter().any(|it| std::ptr::eq(*it, *section)) => {
+            Rule::Object(section) | Rule::Closed(section) if !found.iter().any(|it| std::ptr::eq(*it, *section)) => {
                 found.push(section);
                 for key in section.keys() {
                     collect(&key.rule, found);
@@ -305,7 +307,7 @@ mod tests {
             Rule::Any => "anything".to_owned(),
             Rule::List(item) => format!("list of: {}", kind(item)),
             Rule::Map { item, .. } => format!("any keys, each: {}", kind(item)),
-            Rule::Object(section) => format!("`{}`", section.name),
+            Rule::Object(section) | Rule::Closed(section) => format!("`{}`", section.name),
             Rule::Variants(variants) => {
                 let tags: Vec<_> = variants.of.iter().map(|(tag, _)| format!("`{tag}`")).collect();
                 format!("by its `type` {}", tags.join(", "))

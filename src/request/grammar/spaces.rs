@@ -17,7 +17,7 @@ static DISK: Section = Section {
         optional("bootable", Rule::Flag, "`/boot` goes here; true for one disk at most (9.0 and later)"),
         optional(
             "expect",
-            Rule::Object(&EXPECT),
+            Rule::Closed(&EXPECT),
             "what must be true of the disk before anything is written (extension)",
         ),
         required("volumes", Rule::List(&VOLUME), "volumes, in the order of their partitions"),
@@ -34,7 +34,11 @@ static EXPECT: Section = Section {
         optional("min_size", Rule::Integer, "the least size"),
         optional("max_size", Rule::Integer, "the largest size"),
         optional("rotational", Rule::Flag, "whether it rotates"),
-        optional("content", Rule::Choice(&CONTENT), "`empty_or_ours`: it holds nothing but what Fuel or Bedplate made"),
+        optional(
+            "content",
+            Rule::Choice(&CONTENT),
+            "`empty_or_ours`: it is empty, or its table is one of Fuel's or Bedplate's",
+        ),
     ]],
 };
 
