@@ -8,14 +8,11 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::{Disk, Partition, Signature};
 use crate::error::{Context as _, Kind, Result};
-use crate::sys::command::{Call, Tool};
-use crate::sys::gpt;
+use crate::sys::{blkid, gpt};
 use crate::units::Bytes;
 
 /// Where every MBR has its signature.
 const SIGNATURE_OFFSET: u64 = 510;
-/// blkid's "nothing was found" and "several things were found" (blkid(8)): what is there has no name then.
-const BLKID_UNNAMED: [i32; 2] = [2, 8];
 
 /// Partitions of a hidden table, and what lies on them.
 pub(super) struct Hidden {
@@ -55,8 +52,7 @@ fn partition(disk: &Disk, entry: &gpt::Entry) -> Option<Partition> {
 /// What libblkid finds there; without device nodes it is told where to look.
 fn signature_of(disk: &Disk, partition: &Partition) -> Result<Option<Signature>> {
     let (offset, size) = (partition.start.get().to_string(), partition.size.get().to_string());
-    let arguments = ["--probe", "--output", "export", "--offset", &offset, "--size", &size, &disk.device];
-    let found = Call::new(Tool::Blkid, arguments).allow(&BLKID_UNNAMED).run()?.assignments();
+    let found = blkid::probe(["--offset", &offset, "--size", &size, &disk.device])?;
     let value = |key: &str| found.get(key).cloned();
     Ok(value("TYPE").map(|kind| Signature {
         device: partition.device.clone(),

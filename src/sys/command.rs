@@ -89,7 +89,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output as `KEY=VALUE` lines; other lines are left out.
+    /// Standard output as `KEY=VALUE` lines, as mdadm writes them; other lines are left out.
     #[must_use]
     pub fn assignments(&self) -> BTreeMap<String, String> {
         let pairs = self.stdout.lines().filter_map(|line| line.split_once('='));

@@ -1,5 +1,6 @@
 //! The operating system: the only place for unsafe code, ioctls, mounts, external commands and reboot.
 
+pub mod blkid;
 pub mod block;
 pub mod clock;
 pub mod command;

@@ -10,11 +10,10 @@ use serde_json::Value;
 use super::compare::{BootFacts, TableFacts, TablePartitionFacts};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::TargetMount;
+use crate::sys::blkid;
 use crate::sys::command::{Call, Tool};
 use crate::sys::mount::{Access, Mounts};
 
-/// blkid's "nothing was found" (blkid(8)).
-const BLKID_NOTHING: i32 = 2;
 /// GRUB's boot.img carries its name here.
 const GRUB_NAME: std::ops::Range<usize> = 0..440;
 
@@ -77,8 +76,7 @@ fn rows<'a>(report: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value>
 
 /// What libblkid finds on a device, read from the device itself.
 pub fn file_system(device: &str) -> Result<BTreeMap<String, String>> {
-    let output = Call::new(Tool::Blkid, ["--probe", "--output", "export", device]).allow(&[BLKID_NOTHING]).run()?;
-    Ok(output.assignments())
+    blkid::probe([device])
 }
 
 /// The installed system's fstab.
