@@ -27,6 +27,8 @@ fn fits(pv: u64, lvm_meta_size: u64, volume: u64) -> bool {
     }
     let group = spaces.as_array_mut().unwrap().iter_mut().find(|item| item["id"] == "vm").unwrap();
     group["volumes"][0]["size"] = json!(volume);
+    // It is made in a single extent as well.
+    group["volumes"][0]["file_system"] = json!("ext2");
     let request = request::parse(document.to_string().as_bytes()).unwrap().request;
     layout::resolve(&request, &inventory::from_json(MACHINE).unwrap(), None).is_ok()
 }

@@ -7,8 +7,7 @@ use crate::layout::model::Layout;
 use crate::request::{Request, shown_uri};
 use crate::units::{Bytes, Mib};
 
-/// LVM's default extent size.
-pub const LVM_EXTENT: Mib = Mib::new(4);
+pub use crate::request::LVM_EXTENT;
 
 /// Checks that every group holds its volumes; a fault of the request names the extents that are needed and those that
 /// there are. A group without a physical volume is a fault already.

@@ -7,6 +7,7 @@ mod expect;
 mod findings;
 mod journals;
 mod keep;
+mod made;
 mod matching;
 mod model;
 mod placement;
@@ -73,6 +74,7 @@ pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option
     layout.target_mount_order = system::mount_order(&layout);
     capacity::check_groups(request, &layout, &mut findings);
     capacity::check_images(&layout, &mut findings);
+    made::check(request, &layout, &mut findings);
     findings.stop()?;
     Ok(Resolved { layout, disks, warnings: findings.into_warnings() })
 }

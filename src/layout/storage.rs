@@ -8,7 +8,7 @@ use crate::layout::journals::Journals;
 use crate::layout::matching::Match;
 use crate::layout::model::{BIOS_BOOT, CEPH_OSD, EFI_SYSTEM, FileSystem, LaidDisk, Layout, Lv, Md, Pv, Vg};
 use crate::layout::placement::{Placer, Wanted};
-use crate::request::{DiskSpec, LvSpec, Mount, Request, VgSpec, VolumeKind, VolumeSpec};
+use crate::request::{DiskSpec, LvSpec, Mount, Request, VgSpec, VolumeKind, VolumeSpec, file_systems};
 use crate::units::Mib;
 
 /// GRUB's core image on BIOS machines.
@@ -17,13 +17,6 @@ const BIOS_GRUB_SIZE: Mib = Mib::new(24);
 const EFI_SIZE: Mib = Mib::new(200);
 /// The partition for the config drive.
 const CONFIG_DRIVE_SIZE: Mib = Mib::new(20);
-/// Upstream cuts every label, whatever the file system would hold.
-const LABEL_LENGTH: usize = 12;
-/// What a file system is when the document does not say.
-const DEFAULT_FILE_SYSTEM: &str = "xfs";
-/// What `/boot` is when a `raid` volume does not say.
-const DEFAULT_BOOT_FILE_SYSTEM: &str = "ext2";
-
 /// Builds the storage part of a layout.
 pub struct Builder<'a> {
     request: &'a Request,
@@ -155,7 +148,7 @@ impl<'a> Builder<'a> {
                 }
                 self.has_boot |= is_boot(mount);
                 let has_file_system = *mount != Mount::None || file_system.is_some();
-                let kind = file_system.as_deref().unwrap_or(DEFAULT_FILE_SYSTEM);
+                let kind = file_system.as_deref().unwrap_or(file_systems::DEFAULT);
                 let role = if has_file_system {
                     file_system_role(kind, mount)
                 } else {
@@ -200,7 +193,7 @@ impl<'a> Builder<'a> {
                 return Ok(());
             }
             self.has_boot = true;
-            let kind = file_system.unwrap_or(DEFAULT_BOOT_FILE_SYSTEM);
+            let kind = file_system.unwrap_or(file_systems::DEFAULT_BOOT);
             let role = file_system_role(kind, mount);
             let device = placer.place(Wanted { size: volume.size, role, keep_data, ..Wanted::default() })?;
             self.add_file_system(device, mount, kind, label, keep_data);
@@ -218,7 +211,7 @@ impl<'a> Builder<'a> {
                     devices: Vec::new(),
                     spares: Vec::new(),
                 });
-                self.add_file_system(name, mount, file_system.unwrap_or(DEFAULT_FILE_SYSTEM), label, false);
+                self.add_file_system(name, mount, file_system.unwrap_or(file_systems::DEFAULT), label, false);
                 self.layout.mds.len() - 1
             }
         };
@@ -298,7 +291,7 @@ impl<'a> Builder<'a> {
             keep_data: false,
         });
         if volume.mount != Mount::None {
-            let kind = volume.file_system.as_deref().unwrap_or(DEFAULT_FILE_SYSTEM);
+            let kind = volume.file_system.as_deref().unwrap_or(file_systems::DEFAULT);
             self.add_file_system(device, &volume.mount, kind, volume.label.as_deref(), false);
         }
     }
@@ -310,7 +303,7 @@ impl<'a> Builder<'a> {
             mount: mount_text(mount).map(str::to_owned),
             kind: kind.to_owned(),
             label_requested: label.to_owned(),
-            label_effective: label.chars().take(LABEL_LENGTH).collect(),
+            label_effective: file_systems::written_label(label),
             keep_data,
             from_image: false,
             mkfs: false,

@@ -34,7 +34,7 @@ pub fn is_centos_6(system: &OperatingSystem) -> bool {
 
 /// Gives each image its target, and each file system the knowledge whether an image brings it.
 ///
-/// It is a fault of the request when an image has no file system to go to, or goes to one that is kept.
+/// It is a fault of the request when an image has no file system to go to, or goes to one that is kept or of another kind.
 pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut Layout, findings: &mut Findings) {
     for spec in &request.images {
         let Some(target) = layout.filesystems.iter_mut().find(|it| it.mount.as_ref() == Some(&spec.mount)) else {
@@ -46,6 +46,12 @@ pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut 
         };
         if target.keep_data {
             let what = format!("the image would overwrite {}, which is to be kept (keep_data)", target.device);
+            findings.fault(Error::new(Kind::Request, format!("{}: {what}", spec.path)));
+        }
+        if target.kind != spec.format {
+            // Of several volumes for /boot one has its kind, and it is not the one that is made.
+            let what =
+                format!("the image for {} holds {}, the volume asks for {}", spec.mount, spec.format, target.kind);
             findings.fault(Error::new(Kind::Request, format!("{}: {what}", spec.path)));
         }
         target.from_image = true;

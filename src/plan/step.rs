@@ -260,7 +260,7 @@ pub enum Expectation {
     Array { device: String, level: String, uuid: Option<String>, members: Vec<String> },
     /// A group lies on these physical volumes.
     VolumeGroup { name: String, physical_volumes: Vec<String> },
-    /// A logical volume has at least this size, rounded up to extents of 4 MiB.
+    /// A logical volume has exactly this size, rounded up to extents of 4 MiB.
     LogicalVolume { group: String, name: String, size: Mib },
     /// A device holds this file system.
     FileSystem { device: String, kind: String, uuid: String, label: Option<String> },

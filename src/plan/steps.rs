@@ -47,7 +47,7 @@ pub fn order(
     order.prepare_disks()?;
     order.make_arrays();
     order.make_groups();
-    order.make_file_systems()?;
+    order.make_file_systems();
     order.write_images(side_car)?;
     order.write_config_drive()?;
     order.make_bootable(nic_names)?;

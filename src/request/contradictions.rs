@@ -2,30 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{DiskSpec, ImageSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
+use super::file_systems::{ADOPTED, fault_of_made, label_fault};
+use super::model::{DiskSpec, ImageSpec, Mount, VgSpec, VolumeSpec};
 use super::names::shown_uri;
+use super::places::{Place, group_of, is_wanted, path_of, places};
 use super::reader::Field;
-use crate::units::Mib;
-
-/// File systems that this program makes.
-const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
-/// File systems that an image may bring: those whose UUID can be changed.
-const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
-/// What a file system is when the document does not say.
-const DEFAULT: &str = "xfs";
-/// What `/boot` is when a `raid` volume does not say.
-const DEFAULT_BOOT: &str = "ext2";
-
-/// A file system that the document asks for.
-struct Place<'a> {
-    /// Of the volume.
-    path: &'a str,
-    mount: &'a Mount,
-    kind: &'a str,
-    is_kept: bool,
-    /// It is one of several that make one: a member of an array, or a `/boot` of which one is made.
-    is_shared: bool,
-}
 
 /// Records each contradiction.
 pub fn find(field: &Field<'_>, disks: &[DiskSpec], groups: &[VgSpec], images: Option<&[ImageSpec]>) {
@@ -108,14 +89,17 @@ fn find_crowded_mounts(field: &Field<'_>, places: &[Place<'_>]) {
     }
 }
 
-/// File systems that are to be made and cannot, and swap where there is none.
+/// File systems that are to be made and cannot, labels that they cannot hold, and swap where there is none.
 fn find_odd_file_systems(field: &Field<'_>, places: &[Place<'_>], images: Option<&[ImageSpec]>) {
     let imaged: BTreeSet<_> = images.into_iter().flatten().map(|image| image.mount.as_str()).collect();
-    for Place { path, mount, kind, is_kept, .. } in places {
+    for Place { path, mount, kind, size, label, is_kept, is_array, .. } in places {
         let is_imaged = matches!(mount, Mount::Path(path) if imaged.contains(path.as_str()));
-        if !is_kept && !is_imaged && !MADE.contains(kind) {
-            let made = MADE.join(", ");
-            field.fault_at(path, format!("file system {kind} is not one that can be made: expected one of {made}"));
+        if !is_kept && !is_imaged {
+            fault_of_made(kind, *size, *is_array).into_iter().for_each(|fault| field.fault_at(path, fault));
+        }
+        // Also where it is kept: on a disk that was replaced it is made all the same.
+        if let Some(fault) = label.and_then(|label| label_fault(kind, label, is_imaged)) {
+            field.fault_at(&format!("{path}.disk_label"), fault);
         }
         match mount {
             Mount::Swap if *kind != "swap" => {
@@ -158,77 +142,6 @@ fn find_homeless_images(field: &Field<'_>, places: &[Place<'_>], images: &[Image
         };
         field.fault_at(path, message);
     }
-}
-
-fn is_wanted(size: Mib) -> bool {
-    size > Mib::default()
-}
-
-fn group_of(kind: &VolumeKind) -> Option<&str> {
-    match kind {
-        VolumeKind::Pv { vg, .. } => Some(vg),
-        _ => None,
-    }
-}
-
-fn path_of(mount: &Mount) -> Option<&str> {
-    match mount {
-        Mount::Path(path) => Some(path),
-        Mount::None | Mount::Swap => None,
-    }
-}
-
-/// Every file system that the document asks for.
-fn places<'a>(disks: &'a [DiskSpec], groups: &'a [VgSpec]) -> Vec<Place<'a>> {
-    let volumes = || disks.iter().flat_map(|disk| &disk.volumes).filter(|volume| is_wanted(volume.size));
-    // A kept member keeps its array, a kept physical volume its group with all that is in it.
-    let kept = || volumes().filter(|volume| volume.keep_data).map(|volume| &volume.kind);
-    let kept_groups: BTreeSet<_> = kept().filter_map(group_of).collect();
-    let member_of = |kind: &'a VolumeKind| match kind {
-        VolumeKind::Raid { mount, .. } => path_of(mount).filter(|mount| *mount != "/boot"),
-        _ => None,
-    };
-    let kept_arrays: BTreeSet<_> = kept().filter_map(member_of).collect();
-    let mut places: Vec<_> = volumes().filter_map(place).collect();
-    for place in &mut places {
-        place.is_kept |= place.is_shared && path_of(place.mount).is_some_and(|mount| kept_arrays.contains(mount));
-    }
-    for group in groups {
-        let is_kept = kept_groups.contains(group.name.as_str());
-        let wanted = group.volumes.iter().filter(|volume| is_wanted(volume.size) && volume.mount != Mount::None);
-        places.extend(wanted.map(|volume| Place {
-            path: &volume.path,
-            mount: &volume.mount,
-            kind: volume.file_system.as_deref().unwrap_or(DEFAULT),
-            is_kept,
-            is_shared: false,
-        }));
-    }
-    places
-}
-
-/// The file system on a volume of a disk.
-fn place(volume: &VolumeSpec) -> Option<Place<'_>> {
-    let (mount, file_system, is_array) = match &volume.kind {
-        // Journals are raw, whatever else the volume says.
-        _ if volume.name.as_deref() == Some("cephjournal") => return None,
-        VolumeKind::Partition { mount: Mount::None, file_system: None, .. }
-        | VolumeKind::Raid { mount: Mount::None, .. }
-        | VolumeKind::Boot
-        | VolumeKind::LvmMetaPool
-        | VolumeKind::Pv { .. } => return None,
-        VolumeKind::Partition { mount, file_system, .. } => (mount, file_system, false),
-        VolumeKind::Raid { mount, file_system, .. } => (mount, file_system, true),
-    };
-    let is_boot = path_of(mount) == Some("/boot");
-    let default = if is_array && is_boot { DEFAULT_BOOT } else { DEFAULT };
-    Some(Place {
-        path: &volume.path,
-        mount,
-        kind: file_system.as_deref().unwrap_or(default),
-        is_kept: volume.keep_data,
-        is_shared: is_array || is_boot,
-    })
 }
 
 #[cfg(test)]
@@ -340,12 +253,68 @@ mod tests {
             ]
         );
         assert_eq!(
-            on_root_disk(&[volume("swap"), json!({"type": "partition", "size": 9, "mount": "swap"})]),
+            on_root_disk(&[volume("swap"), json!({"type": "partition", "size": 300, "mount": "swap"})]),
             [
                 "S[0].volumes[1]: it is to be mounted on /srv, but its file system is swap",
                 "S[0].volumes[2]: it is to be mounted as swap, but its file system is xfs",
             ]
         );
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_told_where_they_stand_whether_kept_or_not() {
+        let volume = |kind: &str, label: &str, keep_data: bool| {
+            json!({"type": "partition", "size": 400, "mount": "none", "file_system": kind, "disk_label": label,
+                "keep_data": keep_data})
+        };
+        let long = "zwölfte größe"; // Its twelve first letters are fourteen bytes.
+        let fault = "expected a label of at most 12 bytes, which is what xfs holds, found \"zwölfte größ\" (15 bytes)";
+        assert_eq!(
+            on_root_disk(&[volume("xfs", long, false), volume("xfs", long, true), volume("ext4", long, false)]),
+            [format!("S[0].volumes[1].disk_label: {fault}"), format!("S[0].volumes[2].disk_label: {fault}")]
+        );
+        let mut labelled = root();
+        (labelled["file_system"], labelled["disk_label"]) = ("xfs".into(), "my root".into());
+        assert_eq!(
+            faults(json!([disk("sda", json!([labelled]))]), image("xfs")),
+            [
+                "S[0].volumes[0].disk_label: expected a label that xfs_admin can give to an image (letters, digits and ._-+:@%=,/), found \"my root\" (7 bytes)"
+            ]
+        );
+    }
+
+    #[test]
+    fn label_of_an_array_is_that_of_its_first_member() {
+        let member = |label: &str| json!({"type": "raid", "size": 400, "mount": "/srv", "disk_label": label});
+        let disks = |first: &str, second: &str| {
+            let disks = json!([disk("sda", json!([root(), member(first)])), disk("sdb", json!([member(second)]))]);
+            faults(disks, image("ext4"))
+        };
+        assert_eq!(disks("srv", "größe größe"), [""; 0]);
+        assert_eq!(disks("größe größe", "srv").len(), 1);
+    }
+
+    #[test]
+    fn volumes_that_are_too_small_for_their_file_system_are_told_unless_nothing_is_made_there() {
+        let volume = |size: u64, keep_data: bool| json!({"type": "partition", "size": size, "mount": "/srv", "file_system": "xfs", "keep_data": keep_data});
+        let fault = |size: u64| format!("xfs cannot be made in {size} MiB: expected at least 300 MiB");
+        assert_eq!(on_root_disk(&[volume(299, false)]), [format!("S[0].volumes[1]: {}", fault(299))]);
+        assert_eq!(on_root_disk(&[volume(300, false)]), [""; 0]);
+        assert_eq!(on_root_disk(&[volume(299, true)]), [""; 0]);
+        let mut small = root();
+        (small["size"], small["file_system"]) = (100.into(), "xfs".into());
+        assert_eq!(faults(json!([disk("sda", json!([small]))]), image("xfs")), [""; 0], "the image decides");
+        let in_group = |size: u64| {
+            faults(
+                json!([
+                    disk("sda", json!([root(), {"type": "pv", "vg": "a", "size": 500, "lvm_meta_size": 64}])),
+                    {"type": "vg", "id": "a", "volumes": [{"type": "lv", "name": "x", "size": size, "mount": "/srv"}]},
+                ]),
+                image("ext4"),
+            )
+        };
+        assert_eq!(in_group(296), [format!("S[1].volumes[0]: {}", fault(296))]);
+        assert_eq!(in_group(297), [""; 0], "LVM makes 75 extents");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod contradictions;
+pub mod file_systems;
 mod findings;
 mod first_boot;
 mod grammar;
@@ -9,6 +10,7 @@ mod image_meta;
 mod model;
 mod nailgun;
 mod names;
+mod places;
 mod reader;
 mod schema;
 mod spaces;
@@ -19,8 +21,8 @@ use crate::error::{Error, Kind, Result};
 pub use findings::Violation;
 pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
-    Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LvSpec, Mcollective, Mount, NicName,
-    PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
+    Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LVM_EXTENT, LvSpec, Mcollective, Mount,
+    NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
 pub use schema::schema;

@@ -293,6 +293,9 @@ pub enum Mount {
     Path(String),
 }
 
+/// LVM's default extent size: a logical volume is as many whole ones.
+pub const LVM_EXTENT: Mib = Mib::new(4);
+
 /// A volume group and what is to be in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VgSpec {

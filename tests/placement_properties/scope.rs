@@ -73,7 +73,7 @@ proptest! {
         // With the same place as well the document contradicts itself without any machine.
         other["id"] = json!("disk/by-path/other");
         other["bootable"] = json!(false);
-        other["volumes"] = json!([{ "type": "partition", "size": 1, "mount": "/other" }]);
+        other["volumes"] = json!([{ "type": "partition", "size": 1, "mount": "/other", "file_system": "ext2" }]);
         document["ks_meta"]["pm_data"]["ks_spaces"].as_array_mut().unwrap().push(other);
         let error = layout::resolve(&read(&document), &case.machine, None).unwrap_err();
         prop_assert_eq!(error.kind(), Kind::Hardware);

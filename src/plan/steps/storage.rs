@@ -1,13 +1,10 @@
 //! Steps for disks, arrays, volume groups and file systems.
 
 use super::{Order, bytes, identify, label};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::inventory::{Array, Partition};
 use crate::layout::{LaidPartition, Md};
 use crate::plan::{Expectation, PartitionPlace, Step, TablePartition, kept};
-
-/// File systems that this program makes.
-const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
 
 impl Order<'_> {
     /// Arrays and groups of kept disks, and the comparison of all that is kept.
@@ -145,19 +142,8 @@ impl Order<'_> {
         }
     }
 
-    pub(super) fn make_file_systems(&mut self) -> Result<()> {
+    pub(super) fn make_file_systems(&mut self) {
         for it in self.scene.layout.filesystems.iter().filter(|it| it.mkfs) {
-            if !MADE.contains(&it.kind.as_str()) {
-                return Err(Error::new(
-                    Kind::Request,
-                    format!(
-                        "file system {} for {} is not one that can be made: expected one of {}",
-                        it.kind,
-                        it.device,
-                        MADE.join(", ")
-                    ),
-                ));
-            }
             let (label, uuid) = (label(it), self.scene.file_system_uuid(it));
             self.expectations.push(Expectation::FileSystem {
                 device: it.device.clone(),
@@ -167,7 +153,6 @@ impl Order<'_> {
             });
             self.steps.push(Step::MakeFileSystem { device: it.device.clone(), kind: it.kind.clone(), label, uuid });
         }
-        Ok(())
     }
 }
 

@@ -1,23 +1,21 @@
 //! Steps for what is installed: images, config drive, boot loader.
 
 use super::{Order, bytes, fat_uuid, identify, label};
-use crate::error::{Error, Kind, Result};
-use crate::layout::{FileSystem, Image, LaidDisk, device_size};
+use crate::error::{Error, Result};
+use crate::layout::{FileSystem, LaidDisk, device_size};
 use crate::plan::{BootStorage, Expectation, Step, TargetMount};
 use crate::request::{NicName, SideCar, shown_uri};
 use crate::units::Bytes;
 
 /// Label of the config drive; cloud-init looks for it.
 const CONFIG_DRIVE_LABEL: &str = "cidata";
-/// File systems that an image may bring.
-const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
 
 impl Order<'_> {
     pub(super) fn write_images(&mut self, side_car: Option<&SideCar>) -> Result<()> {
         for image in &self.scene.layout.images {
             let target = self.scene.layout.filesystems.iter().find(|it| it.device == image.target);
-            let target = target.ok_or_else(|| Error::bug(format!("image {} has no file system", image.uri)))?;
-            check_format(image, target)?;
+            let target =
+                target.ok_or_else(|| Error::bug(format!("image {} has no file system", shown_uri(&image.uri))))?;
             let meta = side_car.and_then(|side_car| side_car.image(&image.uri));
             let digest = |algorithm: &str, hex: Option<&String>| hex.map(|hex| format!("{algorithm}:{hex}"));
             let sha256 = meta.and_then(|meta| digest("sha256", meta.raw_sha256.as_ref()));
@@ -134,32 +132,6 @@ fn mount_options(mount: &str, kind: &str) -> &'static str {
         (_, "vfat") => "umask=0077",
         _ => "defaults",
     }
-}
-
-/// An image must bring the file system that will be mounted, and one whose UUID can be changed.
-fn check_format(image: &Image, target: &FileSystem) -> Result<()> {
-    if !ADOPTED.contains(&image.format.as_str()) {
-        return Err(Error::new(
-            Kind::Request,
-            format!(
-                "$.ks_meta.image_data: image {} holds {}, which cannot be given a UUID of its own: expected one of {}",
-                shown_uri(&image.uri),
-                image.format,
-                ADOPTED.join(", ")
-            ),
-        ));
-    }
-    if image.format != target.kind {
-        let place = target.mount.as_deref().unwrap_or(&target.device);
-        return Err(Error::new(
-            Kind::Request,
-            format!(
-                "$.ks_meta.image_data: the image for {place} holds {}, the volume asks for {}",
-                image.format, target.kind
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// A line of mdadm.conf; mdadm writes UUIDs as four groups.

@@ -202,8 +202,8 @@ mod tests {
         let disk = &mut document["ks_meta"]["pm_data"]["ks_spaces"][0];
         disk["expect"] = json!({"serial": "x", "min_size": 1, "max_size": 2});
         let volumes = disk["volumes"].as_array_mut().unwrap();
-        volumes.push(json!({"type": "partition", "mount": "/srv", "size": 1, "disk_label": null}));
-        volumes.push(json!({"type": "raid", "mount": "/data", "size": 1}));
+        volumes.push(json!({"type": "partition", "mount": "/srv", "size": 301, "disk_label": null}));
+        volumes.push(json!({"type": "raid", "mount": "/data", "size": 301}));
         document
     }
 

@@ -58,7 +58,33 @@ pub fn document(drawn: &Drawn, keeps: bool) -> Document {
     }
     let sizes = group_sizes(drawn, &volumes);
     spaces.extend(drawn.groups.iter().enumerate().map(|(at, content)| build.group(at, content, sizes[at])));
+    spaces.iter_mut().flat_map(|it| it["volumes"].as_array_mut().unwrap()).for_each(make_makeable);
     Document { value: fill(build.images(), spaces), needs }
+}
+
+/// Gives what is too small for its file system one that fits everywhere, and takes labels away that FAT cannot hold.
+///
+/// A member of an array gets what fits the smallest member of any: all members are of one kind.
+fn make_makeable(volume: &mut Value) {
+    let is_raid = volume["type"] == "raid";
+    let kind = volume["file_system"].as_str().unwrap_or(if volume["mount"].is_string() { "xfs" } else { "none" });
+    let is_small = |least: i64| is_raid || volume["size"].as_i64().unwrap() < least;
+    // An image makes its own of the root file system.
+    if volume["mount"] == "/" {
+        return;
+    }
+    let is_too_small = match kind {
+        "xfs" => is_small(300),
+        "btrfs" => is_small(109),
+        "ext3" => is_small(8),
+        _ => false,
+    };
+    if kind == "vfat" && volume["disk_label"].as_str().is_some_and(|label| label.len() > 11 || label.contains('.')) {
+        volume["disk_label"] = Value::Null;
+    }
+    if is_too_small && !(is_raid && volume["mount"] == "/boot") {
+        volume["file_system"] = json!("ext2");
+    }
 }
 
 fn fill(images: Value, spaces: Vec<Value>) -> Value {

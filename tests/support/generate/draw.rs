@@ -269,7 +269,8 @@ fn volume() -> impl Strategy<Value = Volume> {
             .prop_map(|(size, content, guid, is_kept)| Volume::Partition { size, content, guid, is_kept }),
         5 => (0usize..5, size(), 10u64..=64)
             .prop_map(|(group, payload, metadata)| Volume::Physical { group, payload, metadata }),
-        3 => (0usize..3, size()).prop_map(|(array, size)| Volume::Member { array, size }),
+        // mdadm keeps the first MiB of a member.
+        3 => (0usize..3, size()).prop_map(|(array, size)| Volume::Member { array, size: size.max(2) }),
         1 => (size(), any::<bool>()).prop_map(|(size, is_kept)| Volume::LooseMember { size, is_kept }),
         2 => size().prop_map(|size| Volume::Osd { size }),
         1 => (size(), prop_oneof![4 => Just(true), 1 => Just(false)])
