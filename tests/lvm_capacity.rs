@@ -1,11 +1,15 @@
 //! The extents that a plan counts on are those that LVM makes.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::process::Command;
 
+use bedplate::execute::arguments;
 use bedplate::inventory;
 use bedplate::layout;
 use bedplate::request;
+use bedplate::units::Mib;
 use serde_json::{Value, json};
 
 mod support;
@@ -33,7 +37,7 @@ fn fits(pv: u64, lvm_meta_size: u64, volume: u64) -> bool {
     layout::resolve(&request, &inventory::from_json(MACHINE).unwrap(), None).is_ok()
 }
 
-fn lvm(arguments: &[&str]) -> String {
+fn lvm<A: AsRef<OsStr> + Debug>(arguments: &[A]) -> String {
     let output = Command::new("/usr/sbin/lvm").args(arguments).output().expect("lvm (package lvm2)");
     assert!(output.status.success(), "lvm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -45,10 +49,10 @@ fn needs_root_extents_are_counted_as_lvm_makes_them() {
     for (pv, lvm_meta_size) in [(100, 10), (101, 12), (103, 64), (127, 64), (500, 208), (4099, 64), (70_003, 66)] {
         let device = LoopDevice::new(&folder.path(&format!("{pv}.img")), pv << 20, 512);
         let path = device.path().to_str().unwrap().to_owned();
-        let metadata = format!("{}m", (lvm_meta_size - 8) / 2);
+        let metadata = Mib::new((lvm_meta_size - 8) / 2);
         let group = format!("bedplate-test-{}", std::process::id());
-        lvm(&["pvcreate", "--yes", "--metadatacopies", "2", "--metadatasize", &metadata, &path]);
-        lvm(&["vgcreate", "--yes", &group, &path]);
+        lvm(&arguments::create_physical_volume(&path, metadata, 2));
+        lvm(&arguments::create_group(&group, &[path]));
         let extents = lvm(&["vgs", "--noheadings", "--options", "vg_extent_count", &group]);
         lvm(&["vgremove", "--force", &group]);
         let capacity = extents.parse::<u64>().unwrap() * 4;

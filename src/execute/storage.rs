@@ -3,20 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::arguments;
 use crate::error::Result;
 use crate::inventory::{self, Array};
-use crate::layout::LVM_EXTENT;
 use crate::sys::command::{Call, Tool};
 use crate::sys::udev;
 use crate::units::Mib;
 
 /// How long a device node may take to appear after its tool has ended.
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
-
-/// LVM would move the data behind the optimal I/O size of a RAID, and the extents that the plan counted on would be
-/// missing; partitions of whole MiB with a MiB between them are not aligned to it anyway.
-const EXACT_ALIGNMENT: &str =
-    "devices{data_alignment_detection=0 data_alignment_offset_detection=0 md_chunk_alignment=0}";
 
 pub fn deactivate_group(name: &str, uuid: &str) -> Result<()> {
     // By UUID: a group of the same name may lie on a disk that is none of ours.
@@ -47,47 +42,32 @@ pub fn assemble_array(device: &str, members: &[String]) -> Result<()> {
         }
         stop_array(&array.device)?;
     }
-    let members = members.iter().map(String::as_str);
-    Call::new(Tool::Mdadm, ["--assemble", "--run", device].into_iter().chain(members)).run()?;
+    Call::new(Tool::Mdadm, arguments::assemble_array(device, members)).run()?;
     udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
 }
 
 /// Gives an array a member; it is filled while the machine goes on.
 pub fn add_member(device: &str, member: &str) -> Result<()> {
-    Call::new(Tool::Mdadm, ["--manage", device, "--add", member]).run()?;
+    Call::new(Tool::Mdadm, arguments::add_member(device, member)).run()?;
     Ok(())
 }
 
 pub fn create_array(device: &str, level: &str, metadata: &str, uuid: &str, members: &[String]) -> Result<()> {
-    let count = format!("--raid-devices={}", members.len());
-    let (level, metadata, uuid) =
-        (format!("--level={level}"), format!("--metadata={metadata}"), format!("--uuid={uuid}"));
-    // --run: nobody answers questions here; --force: an array of one member is what a one-disk node asks for.
-    let options = ["--create", device, "--run", "--force", &metadata, &level, &uuid, &count];
-    Call::new(Tool::Mdadm, options.into_iter().chain(members.iter().map(String::as_str))).run()?;
+    Call::new(Tool::Mdadm, arguments::create_array(device, level, metadata, uuid, members)).run()?;
     udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
 }
 
 pub fn create_physical_volume(device: &str, metadata_size: Mib, copies: u32) -> Result<()> {
-    let metadata_size = format!("{}m", metadata_size.get());
-    let copies = copies.to_string();
-    let options = ["pvcreate", "--yes", "--metadatacopies", &copies, "--metadatasize", &metadata_size];
-    Call::new(Tool::Lvm, options.into_iter().chain(["--config", EXACT_ALIGNMENT, device])).run()?;
+    Call::new(Tool::Lvm, arguments::create_physical_volume(device, metadata_size, copies)).run()?;
     Ok(())
 }
 
 pub fn create_group(name: &str, physical_volumes: &[String]) -> Result<()> {
-    let volumes = physical_volumes.iter().map(String::as_str);
-    let extent = format!("{}m", LVM_EXTENT.get());
-    Call::new(Tool::Lvm, ["vgcreate", "--yes", "--physicalextentsize", &extent, name].into_iter().chain(volumes))
-        .run()?;
+    Call::new(Tool::Lvm, arguments::create_group(name, physical_volumes)).run()?;
     Ok(())
 }
 
 pub fn create_volume(group: &str, name: &str, size: Mib, device: &str) -> Result<()> {
-    let size = format!("{}m", size.get());
-    // Signatures of what lay there before are wiped without a question (LP#1412464).
-    let options = ["lvcreate", "--yes", "--wipesignatures", "y", "--zero", "y", "--size", &size, "--name", name, group];
-    Call::new(Tool::Lvm, options).run()?;
+    Call::new(Tool::Lvm, arguments::create_volume(group, name, size)).run()?;
     udev::wait_for(&[PathBuf::from(device)], NODE_DEADLINE)
 }
