@@ -136,6 +136,16 @@ mod tests {
     }
 
     #[test]
+    fn credentials_in_the_uri_of_an_image_are_not_repeated() {
+        let mut document = fixture("01-single-disk-lvm");
+        document["ks_meta"]["image_data"]["/"]["uri"] = "ftp://u:secret@m/a.img".into();
+        assert_eq!(
+            faults(&document),
+            ["$.ks_meta.image_data[\"/\"].uri: expected a URI with http://, https:// or file://, found another string"]
+        );
+    }
+
+    #[test]
     fn missing_ks_meta_is_named() {
         let mut document = fixture("01-single-disk-lvm");
         document.as_object_mut().unwrap().remove("ks_meta");

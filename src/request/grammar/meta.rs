@@ -68,7 +68,7 @@ static IMAGE: Section = Section {
     name: "image",
     text: "An image and how it is packed.",
     groups: &[&[
-        required("uri", Rule::Text, "http, https or file"),
+        required("uri", Rule::Text, "http, https or file").secret(),
         required("format", Rule::Text, "the file system inside: `ext2`, `ext3`, `ext4` or `xfs`, as the volume's"),
         required("container", Rule::Choice(&CONTAINER), "`gzip` or `raw`"),
     ]],

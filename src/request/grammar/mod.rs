@@ -249,6 +249,7 @@ mod tests {
                 "user_accounts",
                 "mco_pskey",
                 "mco_password",
+                "uri",
                 "password",
                 "hashed_password",
                 "url"
