@@ -1,7 +1,7 @@
 //! Each disk as it is now beside what it becomes.
 
 use super::page::{Ink, Page, WIDTH, cut, width};
-use crate::layout::LaidDisk;
+use crate::layout::{self, LaidDisk};
 use crate::plan::{DiskBefore, DiskIdentity, Fate, Plan};
 use crate::units::Mib;
 
@@ -84,13 +84,23 @@ fn new(laid: &LaidDisk, fate: Fate, plan: &Plan) -> Vec<String> {
     let rows = laid.partitions.iter().map(|it| {
         let is_lost = plan.destroys.iter().any(|loss| loss.device == it.device);
         let mark = match fate {
-            _ if it.keep_data => "kept: ",
+            _ if is_kept(&it.device, plan) => "kept: ",
             Fate::Kept if is_lost => "anew: ",
             _ => "",
         };
         row(it.number, &rounded(it.size_mib), &format!("{mark}{}", it.role))
     });
     std::iter::once(format!("then: {} table", laid.label.to_uppercase())).chain(rows).collect()
+}
+
+/// Whether the data on a partition stay: its own, or those of the file system, the group or the array that it carries.
+fn is_kept(device: &str, plan: &Plan) -> bool {
+    let layout = &plan.layout;
+    let holds = |places: &[String]| places.iter().any(|place| place == device);
+    // A member of a kept array may be new, and has no flag then.
+    layout::is_kept_partition(layout, device)
+        || layout.filesystems.iter().any(|it| it.keep_data && it.device == device)
+        || layout.vgs.iter().any(|group| holds(&group.pvs) && layout::keeps_group(layout, group))
 }
 
 fn row(number: u32, size: &str, what: &str) -> String {

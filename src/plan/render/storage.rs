@@ -2,7 +2,7 @@
 
 use super::disks::told;
 use super::page::{Ink, Page, width};
-use crate::layout::{FileSystem, Layout, Md, Vg};
+use crate::layout::{self, FileSystem, Layout, Lv, Md, Vg};
 use crate::plan::{Plan, Step};
 use crate::request::shown_uri;
 
@@ -21,31 +21,66 @@ pub fn show(page: &mut Page, plan: &Plan) {
     images(page, plan);
 }
 
+/// What becomes of an array or a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    New,
+    /// It is not made anew, but nothing in it is kept.
+    Stays,
+    Kept,
+}
+
+impl Fate {
+    fn of(stays: bool, is_kept: bool) -> Self {
+        match (stays, is_kept) {
+            (false, _) => Self::New,
+            (true, false) => Self::Stays,
+            (true, true) => Self::Kept,
+        }
+    }
+
+    /// `kept VG os`, `VG os stays`.
+    fn of_what(self, what: &str) -> String {
+        match self {
+            Self::New => format!("new {what}"),
+            Self::Stays => format!("{what} stays"),
+            Self::Kept => format!("kept {what}"),
+        }
+    }
+}
+
 fn show_array(page: &mut Page, array: &Md, plan: &Plan) {
-    let is_kept =
+    let stays =
         plan.steps.iter().any(|step| matches!(step, Step::AssembleArray { device, .. } if *device == array.name));
+    let fate = Fate::of(stays, layout::keeps_array(&plan.layout, array));
     let spares = match array.spares.as_slice() {
         [] => String::new(),
         spares => format!(", spares {}", spares.join(", ")),
     };
     let content =
-        file_system(&plan.layout, &array.name).map_or_else(String::new, |it| format!("{}: ", purpose(it, is_kept)));
+        file_system(&plan.layout, &array.name).map_or_else(String::new, |it| format!("{}: ", purpose(it, stays)));
     let words = format!("{content}{} of {}{spares}", array.level, array.devices.join(", "));
-    page.filled(Ink::Plain, &format!("{} array {}  ", state(is_kept), array.name), &words);
+    page.filled(Ink::Plain, &format!("{}  ", fate.of_what(&format!("array {}", array.name))), &words);
 }
 
 fn show_group(page: &mut Page, group: &Vg, plan: &Plan) {
-    let is_kept =
-        plan.steps.iter().any(|step| matches!(step, Step::ActivateVolumeGroup { name } if *name == group.name));
-    let first = format!("{} VG {} on ", state(is_kept), group.name);
-    page.filled(Ink::Plain, &first, &group.pvs.join(", "));
-    let rows: Vec<_> = plan
-        .layout
-        .lvs
-        .iter()
-        .filter(|lv| lv.vg == group.name)
+    let layout = &plan.layout;
+    let stays = plan.steps.iter().any(|step| matches!(step, Step::ActivateVolumeGroup { name } if *name == group.name));
+    let fate = Fate::of(stays, layout::keeps_group(layout, group));
+    let volumes = || layout.lvs.iter().filter(|lv| lv.vg == group.name);
+    let first = format!("{} on ", fate.of_what(&format!("VG {}", group.name)));
+    let is_renewed = |lv: &&Lv| file_system(layout, &lv.device).is_some_and(|it| !it.keep_data);
+    let renewed: Vec<_> = volumes().filter(is_renewed).map(|lv| lv.name.as_str()).collect();
+    let places = group.pvs.join(", ");
+    match fate {
+        Fate::Stays if !renewed.is_empty() => {
+            page.filled(Ink::Plain, &first, &format!("{places}; made anew in it: {}", renewed.join(", ")));
+        }
+        _ => page.filled(Ink::Plain, &first, &places),
+    }
+    let rows: Vec<_> = volumes()
         .map(|lv| {
-            let content = file_system(&plan.layout, &lv.device).map_or_else(String::new, |it| purpose(it, is_kept));
+            let content = file_system(layout, &lv.device).map_or_else(String::new, |it| purpose(it, stays));
             (lv.name.as_str(), told(lv.size_mib), content)
         })
         .collect();
@@ -56,16 +91,12 @@ fn show_group(page: &mut Page, group: &Vg, plan: &Plan) {
     }
 }
 
-fn state(is_kept: bool) -> &'static str {
-    if is_kept { "kept" } else { "new" }
-}
-
 fn file_system<'a>(layout: &'a Layout, device: &str) -> Option<&'a FileSystem> {
     layout.filesystems.iter().find(|it| it.device == device)
 }
 
 /// A file system, where it is mounted, and where it comes from; what is new on something new need not say so.
-fn purpose(it: &FileSystem, is_on_kept: bool) -> String {
+fn purpose(it: &FileSystem, is_on_old: bool) -> String {
     let place = match it.mount.as_deref() {
         Some("swap") => String::new(),
         Some(path) => format!(" on {path}"),
@@ -75,7 +106,7 @@ fn purpose(it: &FileSystem, is_on_kept: bool) -> String {
         ", kept"
     } else if it.from_image {
         ", from image"
-    } else if is_on_kept {
+    } else if is_on_old {
         ", made anew"
     } else {
         ""
