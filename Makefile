@@ -18,6 +18,8 @@ export REFRESH ?=
 export AGENT ?=
 # Scenarios of `make e2e`, by part of the name; empty: all.
 E2E ?=
+# How long `make fuzz` runs each of its targets.
+FUZZ_SECONDS ?= 600
 
 CARGO ?= cargo
 # One set for everything that is checked and tested, so that it is compiled once. What is shipped has no `schema`.
@@ -30,7 +32,7 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop bench clean
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -88,6 +90,13 @@ demo: setup vm-images ## provision a virtual machine from discovery to its first
 demo-stop: ## end the machine that KEEP=1 left running
 	$(CARGO) build --locked --features master --example demo
 	@$(DEMO) stop
+
+fuzz: ## bytes for the reader of requests, documents for the planner (cargo-fuzz, nightly; FUZZ_SECONDS)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz'; exit 1; }
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo 'a nightly toolchain is missing: rustup toolchain install nightly'; exit 1; }
+	sh fuzz/seed.sh
+	cd fuzz && $(CARGO) +nightly fuzz run request -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
+	cd fuzz && $(CARGO) +nightly fuzz run plan -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
 
 bench: ## a plan for 60 disks; the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
 	$(CARGO) build --locked --release --features master --bins --example bench-plan --example bench-master
