@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 
 use bedplate::inventory::{Inventory, LogicalVolume, Partition, Signature};
-use bedplate::plan::Plan;
+use bedplate::plan::{Plan, Step};
 use bedplate::units::Bytes;
 use support::planning;
 
@@ -85,6 +85,32 @@ fn empty_machine_loses_nothing() {
 #[test]
 fn kept_disks_say_what_stays_and_what_is_made_anew() {
     compare("04-kept", &of(planning::KEPT));
+}
+
+#[test]
+fn array_is_kept_stays_or_is_new() {
+    let mut plan = of("07-centos65-md-root-grub1");
+    let text = |plan: &Plan, start: &str| {
+        let text = plan.text(false);
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(start)).map(str::to_owned).collect();
+        lines.join("\n")
+    };
+    let array = "ext4 on /, from image: mirror of /dev/sda4, /dev/sdb3";
+    assert_eq!(text(&plan, "array /dev/md0  "), format!("new array /dev/md0  {array}"));
+    let members = plan.layout.mds[0].devices.clone();
+    plan.steps.insert(0, Step::AssembleArray { device: "/dev/md0".to_owned(), members });
+    assert_eq!(text(&plan, "array /dev/md0 "), format!("array /dev/md0 stays  {array}"));
+    for it in plan.layout.filesystems.iter_mut().filter(|it| it.device == "/dev/md0") {
+        it.keep_data = true;
+    }
+    // The other member is new.
+    for it in plan.layout.disks[0].partitions.iter_mut().filter(|it| it.device == "/dev/sda4") {
+        it.keep_data = true;
+    }
+    let array = "ext4 on /, kept: mirror of /dev/sda4, /dev/sdb3";
+    assert_eq!(text(&plan, "array /dev/md0  "), format!("kept array /dev/md0  {array}"));
+    let rows = text(&plan, "member of /dev/md0");
+    assert_eq!(rows.matches("kept: member of /dev/md0").count(), 1, "{rows}");
 }
 
 #[test]

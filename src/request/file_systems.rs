@@ -39,13 +39,13 @@ pub fn label_fault(kind: &str, asked: &str, is_from_image: bool) -> Option<Strin
         return Some(format!("expected a label of at most {room} bytes, which is what {kind} holds, {found}"));
     }
     let is_fat = |letter: char| letter.is_ascii() && !FAT_REFUSED.contains(letter);
-    if kind == "vfat" && !(label.chars().all(is_fat) && !label.starts_with(' ')) {
+    if kind == "vfat" && (label.starts_with(' ') || !label.chars().all(is_fat)) {
         let what = format!("ASCII without {FAT_REFUSED} and not with a blank in front");
         return Some(format!("expected a label that vfat takes ({what}), {found}"));
     }
     let is_harmless = |letter: char| letter.is_ascii_alphanumeric() || XFS_ADMIN_ALLOWED.contains(letter);
     // `--` takes a label away.
-    if kind == "xfs" && is_from_image && !(label.chars().all(is_harmless) && label != "--") {
+    if kind == "xfs" && is_from_image && (label == "--" || !label.chars().all(is_harmless)) {
         let what = format!("letters, digits and {XFS_ADMIN_ALLOWED}");
         return Some(format!("expected a label that xfs_admin can give to an image ({what}), {found}"));
     }
