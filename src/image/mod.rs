@@ -5,14 +5,19 @@
 //! [`probe`] asks beforehand whether an image is there and is what the request says, so that nothing is destroyed for one
 //! that is not.
 
+mod bounds;
 mod cancel;
 mod digest;
 mod fetch;
 mod form;
 mod gunzip;
+mod hashing;
 mod http_source;
 mod location;
+mod medium;
+mod piece;
 mod pipeline;
+mod producer;
 mod proof;
 mod source;
 mod target;
@@ -39,8 +44,10 @@ pub use location::Location;
 pub use source::Source;
 pub use target::TargetKind;
 
+use bounds::Bounds;
 use form::HEAD;
-use pipeline::{Bounds, Flow, Flowed};
+use piece::PIECE;
+use pipeline::{Flow, Flowed};
 use target::Target;
 
 /// How long a server may make no progress by default: the time in which one is restarted, with room.
@@ -247,12 +254,12 @@ fn write_all(bytes: &[u8], target: &mut Target) -> Result<()> {
         return Err(Error::new(Kind::Image, format!("the target holds {room} bytes")));
     }
     target.begin()?;
-    let mut buffer = AlignedBuffer::new(pipeline::PIECE);
+    let mut buffer = AlignedBuffer::new(PIECE);
     let mut offset: u64 = 0;
-    for piece in bytes.chunks(pipeline::PIECE) {
+    for piece in bytes.chunks(PIECE) {
         buffer[..piece.len()].copy_from_slice(piece);
-        pipeline::write_at(target, offset, &buffer[..piece.len()]).map_err(|(at, cause)| {
-            let text = format!("at byte {at} of {length}: {}", pipeline::medium_words(&cause));
+        medium::write_at(target, offset, &buffer[..piece.len()]).map_err(|(at, cause)| {
+            let text = format!("at byte {at} of {length}: {}", medium::medium_words(&cause));
             Error::new(Kind::Medium, text)
         })?;
         offset = offset.saturating_add(widen(piece.len()));

@@ -10,9 +10,8 @@
 //! The threads before the writer are not joined when a run fails: a reader that waits for a silent server must not hold up
 //! the error, or a signal. They end by themselves when their queue is gone, and touch nothing but the source.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::io::{Read, Seek, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -20,15 +19,15 @@ use crate::request::Container;
 use crate::sys::block::AlignedBuffer;
 use crate::units::widen;
 
+use super::bounds::Bounds;
 use super::cancel::{Cancel, GLANCE};
 use super::digest::{Digest, Hashers};
-use super::fetch::{End, Fetch, PACKETS, Packed, fill};
-use super::form::Form;
-use super::gunzip::Gunzip;
+use super::fetch::{End, Fetch, PACKETS, Packed};
+use super::hashing::Hashing;
+use super::medium::{at_byte, write_at};
+use super::piece::{PIECE, Produced};
+use super::producer::Producer;
 use super::proof::Segments;
-
-/// Bytes of one write: large enough that the medium is not asked too often, small enough for a pool of them.
-pub(super) const PIECE: usize = 1 << 20;
 
 /// Buffers for what is written: they even out bursts of the decoder and pauses of the medium.
 const PIECES: usize = 16;
@@ -50,47 +49,6 @@ pub(super) struct Flow<R> {
     pub(super) cancel: Cancel,
 }
 
-/// How long the image may be.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Bounds {
-    /// Its exact length, where that is known.
-    pub(super) size: Option<u64>,
-    /// What the target holds, and the target's name.
-    pub(super) room: Option<(u64, String)>,
-}
-
-impl Bounds {
-    /// Whether an image that has at least this many bytes may go on.
-    pub(super) fn check(&self, length: u64) -> Result<()> {
-        if let Some(size) = self.size.filter(|&size| length > size) {
-            return Err(Error::new(
-                Kind::Image,
-                format!("the image is longer than the {size} bytes that it should have"),
-            ));
-        }
-        match &self.room {
-            Some((room, target)) if length > *room => {
-                let text = format!("the image has at least {length} bytes, {target} holds {room}");
-                Err(Error::new(Kind::Image, text))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether an image of this exact length is right; told before anything is written, where the length is known then.
-    pub(super) fn check_exact(&self, length: u64) -> Result<()> {
-        if let Some(size) = self.size.filter(|&size| length != size) {
-            return Err(Error::new(Kind::Image, format!("the image has {length} bytes and should have {size}")));
-        }
-        match &self.room {
-            Some((room, target)) if length > *room => {
-                Err(Error::new(Kind::Image, format!("the image has {length} bytes, {target} holds {room}")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Flowed {
@@ -108,63 +66,11 @@ pub(super) struct Flowed {
 pub(super) fn run<R: Read + Send + 'static>(
     flow: Flow<R>,
     medium: &mut (impl Write + Seek),
-    mut on_written: impl FnMut(u64),
+    on_written: impl FnMut(u64),
 ) -> Result<Flowed> {
-    let (home, pool) = mpsc::channel();
-    for _ in 0..PIECES {
-        // The receiver lives in this scope.
-        home.send(AlignedBuffer::new(PIECE)).map_err(|_| Error::bug("the pool of buffers is gone"))?;
-    }
-    let (pieces, to_write) = mpsc::sync_channel(PIECES);
-    let (copies, to_hash) = mpsc::sync_channel(PIECES);
-    let cancel = flow.cancel.clone();
-    let size = flow.bounds.size;
-    let wants_hashes = flow.keeps_segments || !flow.digests.is_empty();
-    let hashing = Hashing {
-        digests: Hashers::for_digests(&flow.digests),
-        segments: flow.keeps_segments.then(Segments::default),
-        pieces: to_hash,
-    };
-    let hasher = wants_hashes.then(|| spawn("image-hash", move || hashing.run())).transpose()?;
-    let producer = Producer {
-        name: flow.name.clone(),
-        pieces,
-        copies: wants_hashes.then_some(copies),
-        pool,
-        home,
-        bounds: flow.bounds,
-    };
-    let cancel_fetch = cancel.clone();
-    match flow.container {
-        Container::Raw => {
-            let fetch = Fetch::new(flow.source, &flow.container_digests, cancel_fetch);
-            spawn("image-fetch", move || producer.run_raw(fetch))?;
-        }
-        Container::Gzip => {
-            let (packets, fetched) = mpsc::sync_channel(PACKETS);
-            let (spent, spares) = mpsc::channel();
-            let fetch = Fetch::new(flow.source, &flow.container_digests, cancel_fetch);
-            spawn("image-fetch", move || fetch.run(&packets, &spares))?;
-            let packed = Packed::new(fetched, spent);
-            spawn("image-unpack", move || producer.run_gzip(packed))?;
-        }
-    }
-
-    let mut written = 0;
-    let end = loop {
-        cancel.check()?;
-        match to_write.recv_timeout(GLANCE) {
-            Ok(Produced::Piece(piece)) => {
-                write_at(medium, piece.offset, piece.bytes()).map_err(|(at, cause)| at_byte(at, size, &cause))?;
-                written = piece.offset.saturating_add(widen(piece.bytes().len()));
-                on_written(written);
-            }
-            Ok(Produced::End(end)) => break end,
-            Ok(Produced::Failed(error)) => return Err(error),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::bug("the thread that unpacks has vanished")),
-        }
-    };
+    let (cancel, size) = (flow.cancel.clone(), flow.bounds.size);
+    let (to_write, hasher) = start(flow)?;
+    let (end, written) = write(&to_write, medium, size, &cancel, on_written)?;
     let (digests, segments) = match hasher {
         Some(hasher) => hasher.join().map_err(|_| Error::bug("the thread that hashes has panicked"))?,
         None => (Vec::new(), Vec::new()),
@@ -172,192 +78,70 @@ pub(super) fn run<R: Read + Send + 'static>(
     Ok(Flowed { fetched: end.fetched, written, digests, container_digests: end.digests, segments })
 }
 
+/// What hashing comes to: the digests of the image, the hashes of its segments.
+type Hashes = (Vec<Digest>, Vec<u64>);
+
+/// Starts all threads before the writer; gives back what it gets, and the thread that hashes.
+fn start<R: Read + Send + 'static>(flow: Flow<R>) -> Result<(Receiver<Produced>, Option<JoinHandle<Hashes>>)> {
+    let (home, pool) = mpsc::channel();
+    for _ in 0..PIECES {
+        // The receiver lives in this scope.
+        home.send(AlignedBuffer::new(PIECE)).map_err(|_| Error::bug("the pool of buffers is gone"))?;
+    }
+    let (pieces, to_write) = mpsc::sync_channel(PIECES);
+    let (copies, to_hash) = mpsc::sync_channel(PIECES);
+    let wants_hashes = flow.keeps_segments || !flow.digests.is_empty();
+    let hashing = Hashing {
+        digests: Hashers::for_digests(&flow.digests),
+        segments: flow.keeps_segments.then(Segments::default),
+        pieces: to_hash,
+    };
+    let hasher = wants_hashes.then(|| spawn("image-hash", move || hashing.run())).transpose()?;
+    let copies = wants_hashes.then_some(copies);
+    let producer = Producer { name: flow.name, pieces, copies, pool, home, bounds: flow.bounds };
+    let fetch = Fetch::new(flow.source, &flow.container_digests, flow.cancel);
+    match flow.container {
+        Container::Raw => {
+            spawn("image-fetch", move || producer.run_raw(fetch))?;
+        }
+        Container::Gzip => {
+            let (packets, fetched) = mpsc::sync_channel(PACKETS);
+            let (spent, spares) = mpsc::channel();
+            spawn("image-fetch", move || fetch.run(&packets, &spares))?;
+            let packed = Packed::new(fetched, spent);
+            spawn("image-unpack", move || producer.run_gzip(packed))?;
+        }
+    }
+    Ok((to_write, hasher))
+}
+
+/// Writes what comes until it ends; gives back how far it came.
+fn write(
+    to_write: &Receiver<Produced>,
+    medium: &mut (impl Write + Seek),
+    size: Option<u64>,
+    cancel: &Cancel,
+    mut on_written: impl FnMut(u64),
+) -> Result<(End, u64)> {
+    let mut written = 0;
+    loop {
+        cancel.check()?;
+        match to_write.recv_timeout(GLANCE) {
+            Ok(Produced::Piece(piece)) => {
+                write_at(medium, piece.offset, piece.bytes()).map_err(|(at, cause)| at_byte(at, size, &cause))?;
+                written = piece.offset.saturating_add(widen(piece.bytes().len()));
+                on_written(written);
+            }
+            Ok(Produced::End(end)) => return Ok((end, written)),
+            Ok(Produced::Failed(error)) => return Err(error),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::bug("the thread that unpacks has vanished")),
+        }
+    }
+}
+
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
     thread::Builder::new().name(name.to_owned()).spawn(run).context(Kind::Bug, || format!("starting thread {name}"))
-}
-
-fn at_byte(at: u64, total: Option<u64>, cause: &io::Error) -> Error {
-    let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
-    Error::new(Kind::Medium, format!("at byte {at}{total}: {}", medium_words(cause)))
-}
-
-/// The system's words for an error, without its number.
-pub(super) fn medium_words(cause: &io::Error) -> String {
-    match cause.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => cause.to_string(),
-    }
-}
-
-/// Writes all bytes at an offset; on error with the offset that was reached.
-pub(super) fn write_at(
-    medium: &mut (impl Write + Seek),
-    offset: u64,
-    mut bytes: &[u8],
-) -> std::result::Result<(), (u64, io::Error)> {
-    let mut at = offset;
-    medium.seek(SeekFrom::Start(at)).map_err(|cause| (at, cause))?;
-    while !bytes.is_empty() {
-        match medium.write(bytes) {
-            Ok(0) => return Err((at, io::Error::from_raw_os_error(nix::libc::ENOSPC))),
-            Ok(count) => {
-                bytes = bytes.get(count..).unwrap_or_default();
-                at = at.saturating_add(widen(count));
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err((at, cause)),
-        }
-    }
-    Ok(())
-}
-
-/// A part of the image on its way to the medium. Its buffer goes back to the pool when nobody needs it any more.
-struct Piece {
-    buffer: Option<AlignedBuffer>,
-    length: usize,
-    offset: u64,
-    home: mpsc::Sender<AlignedBuffer>,
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.length])
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            // Without a pool the run is over and the memory is freed.
-            let _over = self.home.send(buffer);
-        }
-    }
-}
-
-/// What the writer gets.
-enum Produced {
-    Piece(Arc<Piece>),
-    End(End),
-    Failed(Error),
-}
-
-/// Cuts the image into pieces for the writer and the hasher.
-struct Producer {
-    name: String,
-    pieces: SyncSender<Produced>,
-    copies: Option<SyncSender<Arc<Piece>>>,
-    pool: Receiver<AlignedBuffer>,
-    home: mpsc::Sender<AlignedBuffer>,
-    bounds: Bounds,
-}
-
-impl Producer {
-    fn run_raw<R: Read>(self, mut fetch: Fetch<R>) {
-        let outcome = self.produce(&mut fetch).map(|_| fetch.end());
-        self.finish(outcome);
-    }
-
-    fn run_gzip(self, packed: Packed) {
-        let mut unpacker = Unpacker { name: self.name.clone(), gunzip: Gunzip::new(packed), produced: 0 };
-        let outcome = self.produce(&mut unpacker);
-        self.finish(outcome.and_then(|()| unpacker.end()));
-    }
-
-    fn finish(self, outcome: Result<End>) {
-        let last = match outcome {
-            Ok(end) => Produced::End(end),
-            Err(error) => Produced::Failed(error),
-        };
-        // A writer that is gone has failed itself.
-        let _gone = self.pieces.send(last);
-    }
-
-    /// Reads to the end; returns early, and well, when nobody wants more.
-    fn produce(&self, image: &mut impl Read) -> Result<()> {
-        let mut offset: u64 = 0;
-        while let Ok(mut buffer) = self.pool.recv() {
-            let length = fill(image, &mut buffer)?;
-            let end = offset.checked_add(widen(length));
-            let end: u64 = end.ok_or_else(|| Error::new(Kind::Image, "the image has more than 2^64 bytes"))?;
-            self.bounds.check(end).map_err(|error| error.within(self.name.clone()))?;
-            if offset == 0 {
-                check_inside(&buffer[..length]).map_err(|error| error.within(self.name.clone()))?;
-            }
-            if length > 0 {
-                let piece = Piece { buffer: Some(buffer), length, offset, home: self.home.clone() };
-                let piece = Arc::new(piece);
-                let is_hashed = self.copies.as_ref().is_none_or(|copies| copies.send(Arc::clone(&piece)).is_ok());
-                if !is_hashed || self.pieces.send(Produced::Piece(piece)).is_err() {
-                    return Ok(());
-                }
-            }
-            offset = end;
-            if length < PIECE {
-                return self.bounds.check_exact(offset).map_err(|error| error.within(self.name.clone()));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What is unpacked must be an image, not the next packing.
-fn check_inside(head: &[u8]) -> Result<()> {
-    match Form::of(head) {
-        Form::Raw => Ok(()),
-        Form::Empty => Err(Error::new(Kind::Image, "the image is empty")),
-        found => Err(Error::new(Kind::Image, format!("expected an image, found {found} inside"))),
-    }
-}
-
-/// Unpacks, and says in errors how far it came.
-struct Unpacker {
-    name: String,
-    gunzip: Gunzip<Packed>,
-    produced: u64,
-}
-
-impl Unpacker {
-    fn end(self) -> Result<End> {
-        self.gunzip
-            .into_inner()
-            .and_then(|packed| packed.end)
-            .ok_or_else(|| Error::bug("unpacking ended before fetching"))
-    }
-}
-
-impl Read for Unpacker {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.gunzip.read(buffer) {
-            Ok(count) => {
-                self.produced = self.produced.saturating_add(widen(count));
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let text = format!("unpacking {}: after {} bytes of the image: {error}", self.name, self.produced);
-                Err(io::Error::other(Error::new(Kind::Image, text)))
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Hashes the image.
-struct Hashing {
-    digests: Hashers,
-    segments: Option<Segments>,
-    pieces: Receiver<Arc<Piece>>,
-}
-
-impl Hashing {
-    fn run(mut self) -> (Vec<Digest>, Vec<u64>) {
-        while let Ok(piece) = self.pieces.recv() {
-            self.digests.update(piece.bytes());
-            if let Some(segments) = &mut self.segments {
-                segments.update(piece.bytes());
-            }
-        }
-        (self.digests.finish(), self.segments.map(Segments::finish).unwrap_or_default())
-    }
 }
 
 #[cfg(test)]

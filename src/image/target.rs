@@ -10,7 +10,8 @@ use crate::sys::block::{self, ALIGNMENT, AlignedBuffer, Geometry};
 use crate::units::{Bytes, widen};
 
 use super::cancel::Cancel;
-use super::pipeline::{PIECE, medium_words};
+use super::medium::medium_words;
+use super::piece::PIECE;
 use super::proof::{self, Difference};
 
 /// What may stand where the image goes.
