@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
+use crate::units::MaxWindow;
 
 /// Bare-metal provisioning agent.
 #[derive(Debug, Parser)]
@@ -93,7 +94,7 @@ pub struct StageArgs {
     pub telling: TellingArgs,
 }
 
-/// Where a run tells what it does.
+/// Options that runs and stages share: where they tell what they do, and how.
 #[derive(Debug, Args)]
 pub struct TellingArgs {
     /// Where the report goes
@@ -105,6 +106,9 @@ pub struct TellingArgs {
     /// A folder with templates for the config drive that come before the built-in ones
     #[arg(long, value_name = "DIR")]
     pub templates: Option<PathBuf>,
+    /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
+    #[arg(long, value_name = "MIB")]
+    pub max_window: Option<MaxWindow>,
 }
 
 /// The command line of Fuel's agent, for whoever calls this program through a link with one of its names.

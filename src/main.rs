@@ -61,12 +61,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Configdrive(args) => return stage(args, Stage::ConfigDrive, &settings, &client()?),
         Command::Bootloader(args) => return stage(args, Stage::BootLoader, &settings, &client()?),
         Command::Verify(args) => commands::verify::run(&args)?,
-        Command::WriteImage(options) => return write_image(&options, &client()?),
+        Command::WriteImage(options) => return write_image(options, &settings, &client()?),
         Command::Inventory(args) => commands::inventory::run(&args)?,
         Command::Discover(args) => commands::discover::run(&args, &settings)?,
         Command::Agent(args) => commands::agent::run(&args, &settings, &|released, reporter, http| {
             let plan_digest = released.plan_digest.clone();
-            commands::provision::run(&released.document, &Options { plan_digest, ..Options::default() }, reporter, http)
+            let max_window = settings.max_window.unwrap_or_default();
+            let options = Options { plan_digest, max_window, ..Options::default() };
+            commands::provision::run(&released.document, &options, reporter, http)
         })?,
         Command::Netboot(args) => commands::netboot::run(&args, &settings)?,
     }
@@ -93,9 +95,14 @@ fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> R
     Ok(code)
 }
 
-fn write_image(options: &commands::write_image::Options, http: &http::Client) -> Result<ExitCode> {
+fn write_image(
+    mut options: commands::write_image::Options,
+    settings: &Settings,
+    http: &http::Client,
+) -> Result<ExitCode> {
+    options.max_window = options.max_window.or(settings.max_window);
     let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
-    Ok(exit_code(commands::write_image::run(options, &reporter, http)))
+    Ok(exit_code(commands::write_image::run(&options, &reporter, http)))
 }
 
 fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client) -> Result<ExitCode> {
@@ -124,7 +131,7 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
         UpstreamName::BootLoader => Some(Stage::BootLoader),
     };
     let http = http::Client::new(&http_settings(&settings))?;
-    let none = TellingArgs { report: None, events: Vec::new(), templates: None };
+    let none = TellingArgs { report: None, events: Vec::new(), templates: None, max_window: None };
     let (telling, events) = telling(none, &settings);
     carry_out(&document, &Options { stage, ..telling }, &events, &cli.log_file, &http)
 }
@@ -145,7 +152,8 @@ fn settings(ca_files: Vec<PathBuf>) -> Result<Settings> {
 fn telling(args: TellingArgs, settings: &Settings) -> (Options, Vec<String>) {
     let report = args.report.or_else(|| settings.report.clone()).unwrap_or_else(|| REPORT_FILE.into());
     let events = if args.events.is_empty() { settings.events.clone() } else { args.events };
-    (Options { report, templates: args.templates, ..Options::default() }, events)
+    let max_window = args.max_window.or(settings.max_window).unwrap_or_default();
+    (Options { report, templates: args.templates, max_window, ..Options::default() }, events)
 }
 
 fn carry_out(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::request::Secret;
+use crate::units::MaxWindow;
 
 const FILE: &str = "etc/bedplate/bedplate.toml";
 const KERNEL_LINE: &str = "proc/cmdline";
@@ -23,6 +24,7 @@ pub struct Settings {
     pub token: Option<Secret>,
     pub ca_file: Vec<PathBuf>,
     pub interval: Option<Duration>,
+    pub max_window: Option<MaxWindow>,
     pub report: Option<PathBuf>,
     pub events: Vec<String>,
     pub seed: Option<String>,
@@ -105,12 +107,20 @@ impl Settings {
                 let seconds: u64 = seconds.parse().context(Kind::Usage, || format!("{key}: {seconds:?} as seconds"))?;
                 self.interval = Some(Duration::from_secs(seconds));
             }
+            ("max-window", [mib]) => {
+                let window = mib.parse().map_err(|reason| Error::new(Kind::Usage, format!("{key}: {reason}")))?;
+                self.max_window = Some(window);
+            }
             ("report", [path]) => self.report = Some(PathBuf::from(path)),
             ("seed", [seed]) => self.seed = Some(seed.clone()),
             ("netboot-off", [value]) => self.netboot_off = flag(key, value)?,
             ("reboot", [value]) => self.reboot = flag(key, value)?,
             ("no-reboot", [value]) => self.no_reboot = flag(key, value)?,
-            ("master" | "token" | "interval" | "report" | "seed" | "netboot-off" | "reboot" | "no-reboot", _) => {
+            (
+                "master" | "token" | "interval" | "max-window" | "report" | "seed" | "netboot-off" | "reboot"
+                | "no-reboot",
+                _,
+            ) => {
                 return Err(Error::new(Kind::Usage, format!("{key}: expected one value, found {}", values.len())));
             }
             _ => return Err(Error::new(Kind::Usage, format!("{key:?} is no key that this program knows"))),
@@ -148,12 +158,14 @@ mod tests {
     fn kernel_line_comes_over_the_file() {
         let mut settings = Settings::default();
         settings.apply_file("master = \"http://a\"\ninterval = 30\nca-file = [\"/a\", \"/b\"]\n").unwrap();
-        let line = "quiet bedplate.master=http://b:8200 bedplate.token=old bedplate.token=s3 bedplate.no-reboot bedplate.debug";
+        let line = "quiet bedplate.master=http://b:8200 bedplate.token=old bedplate.token=s3 bedplate.no-reboot bedplate.debug \
+                    bedplate.max-window=512";
         assert_eq!(settings.apply_kernel_line(line), Vec::<String>::new());
         assert_eq!(settings.master.as_deref(), Some("http://b:8200"));
         assert_eq!(settings.token.as_ref().map(Secret::reveal), Some("s3"));
         assert_eq!(settings.interval, Some(Duration::from_secs(30)));
         assert_eq!(settings.ca_file, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(settings.max_window.map(MaxWindow::zstd), Some(512 << 20));
         assert!(settings.no_reboot);
         assert!(!format!("{settings:?}").contains("s3"));
     }
@@ -163,13 +175,15 @@ mod tests {
         let mut settings = Settings::default();
         let error = settings.apply_file("mastre = \"http://a\"").unwrap_err();
         assert_eq!(error.to_string(), "\"mastre\" is no key that this program knows");
-        let warnings =
-            settings.apply_kernel_line("bedplate.mastre=http://a bedplate.interval=soon bedplate.master=http://b");
+        let warnings = settings.apply_kernel_line(
+            "bedplate.mastre=http://a bedplate.interval=soon bedplate.max-window=0 bedplate.master=http://b",
+        );
         assert_eq!(
             warnings,
             [
                 "kernel command line: \"mastre\" is no key that this program knows",
                 "kernel command line: interval: \"soon\" as seconds: invalid digit found in string",
+                "kernel command line: max-window: expected a number of MiB from 1 to 2048, found \"0\"",
             ]
         );
         assert_eq!(settings.master.as_deref(), Some("http://b"));

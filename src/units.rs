@@ -206,6 +206,40 @@ impl From<SectorSize> for u32 {
     }
 }
 
+/// The largest window (zstd) or dictionary (xz) that is unpacked, in MiB where it is given.
+///
+/// By default every preset of a form's own tool fits: 128 MiB for zstd (`--ultra -22`, `--long`), 64 MiB for xz (`-9`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaxWindow(Option<u64>);
+
+impl MaxWindow {
+    /// In MiB: the largest window of zstd, `--long=31`.
+    pub const MOST: u64 = 2048;
+
+    /// For zstd, in bytes.
+    #[must_use]
+    pub fn zstd(self) -> u64 {
+        self.0.unwrap_or(128) * (1 << 20)
+    }
+
+    /// For xz, in bytes.
+    #[must_use]
+    pub fn xz(self) -> u64 {
+        self.0.unwrap_or(64) * (1 << 20)
+    }
+}
+
+impl std::str::FromStr for MaxWindow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(mib @ 1..=Self::MOST) => Ok(Self(Some(mib))),
+            _ => Err(format!("expected a number of MiB from 1 to {}, found {text:?}", Self::MOST)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +265,16 @@ mod tests {
     fn lba_exists_only_at_sector_starts() {
         assert_eq!(SectorSize::B4096.lba_at(Bytes::new(8192)), Some(Lba::new(2)));
         assert_eq!(SectorSize::B4096.lba_at(Bytes::new(512)), None);
+    }
+
+    #[test]
+    fn a_window_is_a_number_of_mib() {
+        let fault = |text: &str| text.parse::<MaxWindow>().unwrap_err();
+        assert_eq!(fault("0"), "expected a number of MiB from 1 to 2048, found \"0\"");
+        assert_eq!(fault("2049"), "expected a number of MiB from 1 to 2048, found \"2049\"");
+        assert_eq!(fault("1G"), "expected a number of MiB from 1 to 2048, found \"1G\"");
+        let window: MaxWindow = "1".parse().unwrap();
+        assert_eq!((window.zstd(), window.xz()), (1 << 20, 1 << 20));
+        assert_eq!((MaxWindow::default().zstd(), MaxWindow::default().xz()), (128 << 20, 64 << 20));
     }
 }

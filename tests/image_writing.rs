@@ -4,90 +4,18 @@
 
 mod support;
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bedplate::error::{Error, Kind};
-use bedplate::http::{Client, Proxies, Settings};
-use bedplate::image::{self, Form, Job, Location, TargetKind};
-use bedplate::report::{ImageReport, Reporter};
+use bedplate::error::Kind;
+use bedplate::image::{self, Form, TargetKind};
 use bedplate::request::Container;
-use bedplate::units::Bytes;
-use sha2::Digest as _;
+use bedplate::units::{Bytes, MaxWindow};
 use support::http_server::{Cut, Length, Reply, Seen, Server};
+use support::images::{breaking, client, failure, job, md5, pack, picture, sha256, write, written};
 use support::loop_device::LoopDevice;
 use support::scratch::Scratch;
-
-/// 3 MiB and a bit that compress by half: several pieces, several packets, an end that is no whole sector.
-fn picture() -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()[0]
-    };
-    (0..3_200_017).map(|at| if at % 2048 < 1024 { noise() } else { 0 }).collect()
-}
-
-fn pack(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&sha2::Sha256::digest(bytes)))
-}
-
-fn md5(bytes: &[u8]) -> String {
-    format!("md5:{}", hex(&md5::Md5::digest(bytes)))
-}
-
-fn client() -> Client {
-    let settings = Settings {
-        proxies: Proxies::default(),
-        system_ca_file: PathBuf::from("/nonexistent/ca.crt"),
-        read_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(2),
-        ..Settings::default()
-    };
-    Client::new(&settings).unwrap()
-}
-
-fn job(url: &str, target: &Path) -> Job {
-    let mut job = Job::new("write-image test", url.parse::<Location>().unwrap(), target);
-    job.target_kind = TargetKind::DeviceOrFile;
-    job.patience = Duration::from_secs(5);
-    job
-}
-
-fn write(job: &Job) -> Result<ImageReport, Error> {
-    image::write(job, &client(), &Reporter::silent())
-}
-
-/// Writes `/image` of the server to a file, with its true digest; gives back what the file holds then.
-fn written(server: &Server, adjust: impl FnOnce(&mut Job)) -> Result<(ImageReport, Vec<u8>), Error> {
-    let scratch = Scratch::new();
-    let target = scratch.path("target.img");
-    let mut job = job(&server.url("/image"), &target);
-    adjust(&mut job);
-    let report = write(&job)?;
-    Ok((report, std::fs::read(&target).unwrap()))
-}
-
-/// The error, without the path of the target in front.
-fn failure(server: &Server, adjust: impl FnOnce(&mut Job)) -> (Kind, String) {
-    let error = written(server, adjust).unwrap_err();
-    let words = error.to_string();
-    let (front, rest) = words.split_once("target.img: ").unwrap();
-    assert!(front.starts_with("writing image to /"), "{words}");
-    (error.kind(), rest.to_owned())
-}
 
 #[test]
 fn packed_image_is_written_proved_and_reported() {
@@ -142,16 +70,6 @@ fn image_in_a_file_is_written_and_an_absent_one_named() {
             target.display()
         )
     );
-}
-
-/// A server whose first connections break after so many bytes, in turn.
-fn breaking(body: Vec<u8>, cuts: Vec<Cut>, length: Length) -> Server {
-    let body: Arc<[u8]> = body.into();
-    Server::start(move |seen, nth| {
-        let reply = Reply::file(seen, &body, "\"v1\"");
-        let reply = if reply.status == 206 { reply } else { reply.length(length) };
-        cuts.get(nth).map_or_else(|| reply.clone(), |&cut| reply.clone().cut(cut))
-    })
 }
 
 #[test]
@@ -423,10 +341,11 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     let location = server.url("/image").parse().unwrap();
     let probe = image::probe(&location, &client()).unwrap();
     assert_eq!((probe.length, &probe.form), (Some(packed.len() as u64), &Form::Gzip));
-    probe.check(Some(Container::Gzip), Some(Bytes::new(packed.len() as u64))).unwrap();
-    assert_eq!(probe.check(Some(Container::Raw), None).unwrap_err().to_string(), "expected a raw image, found gzip");
+    let check = |container, size: Option<u64>| probe.check(container, size.map(Bytes::new), MaxWindow::default());
+    check(Some(Container::Gzip), Some(packed.len() as u64)).unwrap();
+    assert_eq!(check(Some(Container::Raw), None).unwrap_err().to_string(), "expected a raw image, found gzip");
     assert_eq!(
-        probe.check(None, Some(Bytes::new(5))).unwrap_err().to_string(),
+        check(None, Some(5)).unwrap_err().to_string(),
         format!("the file has {} bytes and should have 5", packed.len())
     );
     for (status, body) in [(404, &b"no"[..]), (200, b"")] {

@@ -18,6 +18,7 @@ use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
 use crate::sys::{files, memory};
+use crate::units::MaxWindow;
 use crate::verify;
 
 /// Where reports go when nobody says otherwise.
@@ -42,6 +43,8 @@ pub struct Options {
     pub report: PathBuf,
     /// A folder with a site's own templates for the config drive.
     pub templates: Option<PathBuf>,
+    /// How far back a packed image may refer.
+    pub max_window: MaxWindow,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             stage: None,
             report: PathBuf::from(REPORT_FILE),
             templates: None,
+            max_window: MaxWindow::default(),
         }
     }
 }
@@ -121,9 +125,15 @@ impl Session<'_> {
         // A new installation is a new instance: cloud-init runs its first boot again.
         let instance_id = format!("{}-{}", parsed.request.uid.as_deref().unwrap_or("node"), self.reporter.id());
         let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
-        execute::prepare(&plan, self.http)?;
-        let inputs =
-            Inputs { http: self.http, config_drive: &config_drive, reporter: self.reporter, target: Path::new(TARGET) };
+        let max_window = self.options.max_window;
+        execute::prepare(&plan, self.http, max_window)?;
+        let inputs = Inputs {
+            http: self.http,
+            config_drive: &config_drive,
+            reporter: self.reporter,
+            target: Path::new(TARGET),
+            max_window,
+        };
         let mut run = Run::new(inputs);
         let result = run.carry_out(&plan).and_then(|()| self.prove(&plan, &mut run));
         if result.is_err() {

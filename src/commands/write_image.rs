@@ -9,7 +9,7 @@ use crate::http::Client;
 use crate::image::{self, Cancel, Digest, Job, Location, TargetKind};
 use crate::report::{ErrorReport, ImageReport, Outcome, Report, Reporter, StepReport};
 use crate::sys::{files, memory, signal};
-use crate::units::Bytes;
+use crate::units::{Bytes, MaxWindow};
 
 /// Streams one image to a block device or a regular file, and proves it there.
 ///
@@ -34,6 +34,10 @@ pub struct Options {
     #[arg(long, value_name = "BYTES")]
     pub size: Option<u64>,
 
+    /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
+    #[arg(long, value_name = "MIB")]
+    pub max_window: Option<MaxWindow>,
+
     /// Do not read the target back to compare it with what was written
     #[arg(long)]
     pub no_read_back: bool,
@@ -54,6 +58,7 @@ impl Options {
         job.container_digests.clone_from(&self.digests);
         job.digests.clone_from(&self.raw_digests);
         job.read_back = !self.no_read_back;
+        job.max_window = self.max_window.unwrap_or_default();
         job.cancel = Cancel::with_flag(signal::cancel_flag());
         job
     }
@@ -149,19 +154,24 @@ mod tests {
     fn options_become_a_job() {
         let md5 = "md5:900150983cd24fb0d6963f7d28e17f72";
         let sha1 = "sha1:a9993e364706816aba3e25717850c26c9cd0d89d";
-        let line = format!("http://h/i.gz /dev/sdx --digest {md5} --raw-digest {sha1} --size 512 --no-read-back");
+        let line = format!(
+            "http://h/i.gz /dev/sdx --digest {md5} --raw-digest {sha1} --size 512 --no-read-back --max-window 2048"
+        );
         let job = parse(&line).unwrap().job();
         assert_eq!(job.step, "write-image /dev/sdx");
         assert_eq!(job.source.to_string(), "http://h/i.gz");
         assert_eq!(job.container_digests.iter().map(ToString::to_string).collect::<Vec<_>>(), [md5]);
         assert_eq!(job.digests.iter().map(ToString::to_string).collect::<Vec<_>>(), [sha1]);
         assert_eq!((job.size, job.read_back), (Some(Bytes::new(512)), false));
+        assert_eq!(job.max_window.xz(), 2048 << 20);
     }
 
     #[test]
     fn wrong_options_are_refused_with_what_is_wrong() {
         let words = parse("http://h/i.gz /dev/sdx --digest md5:00").unwrap_err().to_string();
         assert!(words.contains("expected 32 hexadecimal digits after the colon"), "{words}");
+        let words = parse("http://h/i.zst /dev/sdx --max-window 2G").unwrap_err().to_string();
+        assert!(words.contains("expected a number of MiB from 1 to 2048, found \"2G\""), "{words}");
         let words = parse("ftp://h/i.gz /dev/sdx").unwrap_err().to_string();
         assert!(words.contains("images are read from http, https and file addresses, not from ftp"), "{words}");
     }

@@ -13,7 +13,7 @@ use crate::inventory::{self, Disk, FirmwareMode, Use};
 use crate::plan::{DiskIdentity, Expectation, Plan, Step};
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
-use crate::units::Bytes;
+use crate::units::{Bytes, MaxWindow};
 
 /// Refuses everyone but root.
 ///
@@ -40,7 +40,7 @@ pub fn lock() -> Result<RunLock> {
 ///
 /// # Errors
 /// `Refused`, `Tool`, `Image` or `Hardware`, with nothing written.
-pub fn prepare(plan: &Plan, http: &http::Client) -> Result<()> {
+pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Result<()> {
     require_boot_support(plan)?;
     for tool in plan.steps.iter().map(tools).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<BTreeSet<_>>()
     {
@@ -57,7 +57,7 @@ pub fn prepare(plan: &Plan, http: &http::Client) -> Result<()> {
             }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
             Step::WriteImage { source, container, container_size, .. } => {
-                probe_image(source, container, *container_size, http)?;
+                probe_image(source, container, *container_size, http, max_window)?;
             }
             _ => {}
         }
@@ -126,11 +126,17 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
 }
 
 /// An image must be there, be packed as the request says, and be as long as its metadata says where the source tells.
-fn probe_image(source: &str, container: &str, size: Option<Bytes>, http: &http::Client) -> Result<()> {
+fn probe_image(
+    source: &str,
+    container: &str,
+    size: Option<Bytes>,
+    http: &http::Client,
+    max_window: MaxWindow,
+) -> Result<()> {
     let location = super::image::location(source)?;
-    image::probe(&location, http)?
-        .check(Some(super::image::container(container)), size)
-        .map_err(|error| error.within(format!("image {location}")))
+    let within = |error: Error| error.within(format!("image {location}"));
+    let container = super::image::container(container).map_err(within)?;
+    image::probe(&location, http)?.check(Some(container), size, max_window).map_err(within)
 }
 
 /// A disk must still be the one of the plan, and free.

@@ -29,7 +29,8 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
     };
     let device = require_device(target)?;
     let mut job = Job::new(id, location(source)?, device);
-    job.container = Some(self::container(container));
+    job.container = Some(self::container(container)?);
+    job.max_window = inputs.max_window;
     job.size = *size;
     job.container_size = *container_size;
     job.digests = parse(digests)?;
@@ -48,8 +49,9 @@ pub fn location(source: &str) -> Result<Location> {
 }
 
 /// How a step's image is packed.
-pub fn container(word: &str) -> Container {
-    if word == Container::Gzip.as_str() { Container::Gzip } else { Container::Raw }
+pub fn container(word: &str) -> Result<Container> {
+    Container::of_word(word)
+        .ok_or_else(|| Error::new(Kind::Request, format!("{word:?} is no packing of images that this program knows")))
 }
 
 fn parse(digests: &[String]) -> Result<Vec<Digest>> {

@@ -24,6 +24,7 @@ use crate::report::{ImageReport, Reporter, StepReport};
 use crate::sys::command::{Call, Tool};
 use crate::sys::mount::Mounts;
 use crate::sys::signal;
+use crate::units::MaxWindow;
 use crate::verify;
 
 pub use guard::{lock, prepare, require_root};
@@ -39,6 +40,8 @@ pub struct Inputs<'a> {
     pub reporter: &'a Reporter,
     /// Where the installed system is mounted while it is worked on.
     pub target: &'a Path,
+    /// How far back a packed image may refer.
+    pub max_window: MaxWindow,
 }
 
 /// What was done, also when it ended in an error.

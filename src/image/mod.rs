@@ -10,7 +10,6 @@ mod cancel;
 mod digest;
 mod fetch;
 mod form;
-mod gunzip;
 mod hashing;
 mod http_source;
 mod location;
@@ -23,6 +22,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod testing;
+mod unpack;
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Client;
 use crate::report::{ImageReport, Reporter};
 use crate::request::Container;
 use crate::sys::block::AlignedBuffer;
-use crate::units::{Bytes, widen};
+use crate::units::{Bytes, MaxWindow, widen};
 
 pub use cancel::Cancel;
 pub use digest::{Algorithm, Digest};
@@ -49,6 +49,7 @@ use form::HEAD;
 use piece::PIECE;
 use pipeline::{Flow, Flowed};
 use target::Target;
+use unpack::Codec;
 
 /// How long a server may make no progress by default: the time in which one is restarted, with room.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -83,6 +84,8 @@ pub struct Job {
     pub cancel: Cancel,
     /// How long the server may make no progress.
     pub patience: Duration,
+    /// How far back a packed image may refer.
+    pub max_window: MaxWindow,
 }
 
 impl Job {
@@ -102,6 +105,7 @@ impl Job {
             read_back: true,
             cancel: Cancel::default(),
             patience: PATIENCE,
+            max_window: MaxWindow::default(),
         }
     }
 }
@@ -113,15 +117,21 @@ pub struct Probe {
     pub length: Option<u64>,
     /// What it is by its first bytes.
     pub form: Form,
+    head: Vec<u8>,
 }
 
 impl Probe {
-    /// Compares with what the request says.
+    /// Compares with what the request says, and looks whether the first bytes can be unpacked.
     ///
     /// # Errors
     /// `Image` with what was expected and what was found.
-    pub fn check(&self, container: Option<Container>, container_size: Option<Bytes>) -> Result<()> {
-        self.form.container(container).map_err(|reason| Error::new(Kind::Image, reason))?;
+    pub fn check(
+        &self,
+        container: Option<Container>,
+        container_size: Option<Bytes>,
+        max_window: MaxWindow,
+    ) -> Result<()> {
+        codec(&self.form, container, &self.head, max_window)?;
         check_container_size(self.length, container_size)
     }
 }
@@ -137,7 +147,7 @@ pub fn probe(location: &Location, client: &Client) -> Result<Probe> {
     if form == Form::Empty {
         return Err(Error::new(Kind::Image, format!("reading {location}: it is empty")));
     }
-    Ok(Probe { length: source.length(), form })
+    Ok(Probe { length: source.length(), form, head })
 }
 
 /// Writes an image and proves it.
@@ -180,23 +190,22 @@ fn stream(job: &Job, client: &Client, reporter: &Reporter, target: &mut Target) 
     let mut source = source::open(&job.source, client, &job.cancel, job.patience)?;
     check_container_size(source.length(), job.container_size).map_err(from)?;
     let head = read_head(&mut source)?;
-    let form = Form::of(&head);
-    let container = form.container(job.container).map_err(|reason| from(Error::new(Kind::Image, reason)))?;
-    if container == Container::Raw
+    let codec = codec(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;
+    if codec.is_none()
         && let Some(length) = source.length()
     {
         bounds.check_exact(length).map_err(from)?;
         bounds.size = Some(length);
     }
     let total = bounds.size;
-    if total.is_none() && job.digests.is_empty() && job.container_digests.is_empty() && container == Container::Raw {
+    if total.is_none() && job.digests.is_empty() && job.container_digests.is_empty() && codec.is_none() {
         warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
     }
     target.begin()?;
     let flow = Flow {
         name: job.source.to_string(),
         source: Cursor::new(head).chain(source),
-        container,
+        codec,
         bounds,
         digests: job.digests.clone(),
         container_digests: job.container_digests.clone(),
@@ -204,6 +213,28 @@ fn stream(job: &Job, client: &Client, reporter: &Reporter, target: &mut Target) 
         cancel: job.cancel.clone(),
     };
     pipeline::run(flow, target, |written| reporter.progress(&job.step, written, total))
+}
+
+/// What unpacks an image that begins like this; nothing for a raw one.
+///
+/// # Errors
+/// `Image`: it is packed in another way than expected, or its first bytes cannot be unpacked to those of an image.
+fn codec(
+    form: &Form,
+    expected: Option<Container>,
+    head: &[u8],
+    max_window: MaxWindow,
+) -> Result<Option<Box<dyn Codec>>> {
+    let fault = |reason: String| Error::new(Kind::Image, reason);
+    let container = form.container(expected).map_err(fault)?;
+    let codec = || unpack::codec(container, max_window).context(Kind::Bug, || "preparing to unpack");
+    if let Some(codec) = codec()? {
+        let first = unpack::first_bytes(codec, head).map_err(fault)?;
+        if !first.is_empty() {
+            producer::check_inside(&first)?;
+        }
+    }
+    codec()
 }
 
 /// The first bytes of a stream, fewer only when it has no more.

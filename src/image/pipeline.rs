@@ -5,7 +5,7 @@
 //!                                                      +-> hash (digests of the image, hashes for the read-back)
 //! ```
 //! A raw image needs no unpacking: its bytes are fetched into the buffers that are written. At most [`PIECES`] buffers of
-//! [`PIECE`] bytes and [`PACKETS`] of half a MiB exist, however large the image is.
+//! [`PIECE`] bytes and [`PACKETS`] of half a MiB exist, however large the image is, and what the codec keeps to refer back to.
 //!
 //! The threads before the writer are not joined when a run fails: a reader that waits for a silent server must not hold up
 //! the error, or a signal. They end by themselves when their queue is gone, and touch nothing but the source.
@@ -15,7 +15,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::request::Container;
 use crate::sys::block::AlignedBuffer;
 use crate::units::widen;
 
@@ -28,6 +27,7 @@ use super::medium::{at_byte, write_at};
 use super::piece::{PIECE, Produced};
 use super::producer::Producer;
 use super::proof::Segments;
+use super::unpack::Codec;
 
 /// Buffers for what is written: they even out bursts of the decoder and pauses of the medium.
 const PIECES: usize = 16;
@@ -38,7 +38,8 @@ pub(super) struct Flow<R> {
     pub(super) name: String,
     /// The bytes as published.
     pub(super) source: R,
-    pub(super) container: Container,
+    /// What unpacks them; nothing for a raw image.
+    pub(super) codec: Option<Box<dyn Codec>>,
     pub(super) bounds: Bounds,
     /// Expectations on the image; each algorithm among them is computed.
     pub(super) digests: Vec<Digest>,
@@ -100,16 +101,16 @@ fn start<R: Read + Send + 'static>(flow: Flow<R>) -> Result<(Receiver<Produced>,
     let copies = wants_hashes.then_some(copies);
     let producer = Producer { name: flow.name, pieces, copies, pool, home, bounds: flow.bounds };
     let fetch = Fetch::new(flow.source, &flow.container_digests, flow.cancel);
-    match flow.container {
-        Container::Raw => {
+    match flow.codec {
+        None => {
             spawn("image-fetch", move || producer.run_raw(fetch))?;
         }
-        Container::Gzip => {
+        Some(codec) => {
             let (packets, fetched) = mpsc::sync_channel(PACKETS);
             let (spent, spares) = mpsc::channel();
             spawn("image-fetch", move || fetch.run(&packets, &spares))?;
             let packed = Packed::new(fetched, spent);
-            spawn("image-unpack", move || producer.run_gzip(packed))?;
+            spawn("image-unpack", move || producer.run_packed(packed, codec))?;
         }
     }
     Ok((to_write, hasher))
@@ -146,32 +147,28 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use nix::errno::Errno;
     use proptest::prelude::*;
 
     use super::*;
     use crate::image::fetch::PACKET;
     use crate::image::testing::Choppy;
+    use crate::image::unpack;
+    use crate::image::unpack::packing::{PACKED, pack};
+    use crate::request::Container;
+    use crate::units::MaxWindow;
 
     fn flow(bytes: &[u8], steps: Vec<usize>, container: Container) -> Flow<Choppy> {
         Flow {
             name: "img".to_owned(),
             source: Choppy::new(bytes.to_vec(), steps),
-            container,
+            codec: unpack::codec(container, MaxWindow::default()).unwrap(),
             bounds: Bounds::default(),
             digests: Vec::new(),
             container_digests: Vec::new(),
             keeps_segments: false,
             cancel: Cancel::default(),
         }
-    }
-
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn failed(flow: Flow<Choppy>, medium: &mut Choppy) -> Error {
@@ -195,7 +192,7 @@ mod tests {
     #[test]
     fn an_image_that_outgrows_its_bounds_is_stopped_before_them() {
         let bytes = vec![7; 2 * PIECE + 1];
-        let packed = pack(&bytes);
+        let packed = pack(&bytes, Container::Gzip);
         let mut medium = Choppy::new(Vec::new(), vec![PIECE]);
         let mut wide = flow(&packed, vec![4096], Container::Gzip);
         wide.bounds.room = Some(((2 * PIECE) as u64, "/dev/sdx".to_owned()));
@@ -217,26 +214,34 @@ mod tests {
 
     #[test]
     fn packing_inside_packing_and_emptiness_are_no_images() {
-        let inside = |bytes: &[u8]| {
-            failed(flow(&pack(bytes), vec![100], Container::Gzip), &mut Choppy::new(Vec::new(), Vec::new())).to_string()
-        };
-        assert_eq!(inside(&pack(b"image")), "img: expected an image, found gzip inside");
-        assert_eq!(inside(b"<html>"), "img: expected an image, found an HTML page inside");
-        assert_eq!(inside(b""), "img: the image is empty");
+        for form in PACKED {
+            let inside = |bytes: &[u8]| {
+                let packed = flow(&pack(bytes, form), vec![100], form);
+                failed(packed, &mut Choppy::new(Vec::new(), Vec::new())).to_string()
+            };
+            for inner in PACKED {
+                let expected = format!("img: expected an image, found {} inside", inner.as_str());
+                assert_eq!(inside(&pack(b"image", inner)), expected, "{form:?}");
+            }
+            assert_eq!(inside(b"<html>"), "img: expected an image, found an HTML page inside", "{form:?}");
+            assert_eq!(inside(b""), "img: the image is empty", "{form:?}");
+        }
     }
 
     #[test]
     fn truncation_names_how_far_it_came() {
-        let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
-        let packed = pack(&bytes);
-        let mut medium = Choppy::new(Vec::new(), vec![PIECE]);
-        let error = failed(flow(&packed[..packed.len() - 1000], vec![PACKET], Container::Gzip), &mut medium);
-        assert_eq!(error.kind(), Kind::Image);
-        let words = error.to_string();
-        let (before, after) = words.split_once(" bytes of the image: ").unwrap();
-        assert_eq!(after, "the gzip stream is truncated");
-        let reached: usize = before.strip_prefix("unpacking img: after ").unwrap().parse().unwrap();
-        assert!(reached > 11_000_000 && reached < bytes.len(), "{reached}");
+        let bytes: Vec<u8> = (0..750_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        for form in PACKED {
+            let packed = pack(&bytes, form);
+            let mut medium = Choppy::new(Vec::new(), vec![PIECE]);
+            let error = failed(flow(&packed[..packed.len() - 1000], vec![PACKET], form), &mut medium);
+            assert_eq!(error.kind(), Kind::Image);
+            let words = error.to_string();
+            let (before, after) = words.split_once(" bytes of the image: ").unwrap();
+            assert_eq!(after, format!("the {} stream is truncated", form.as_str()));
+            let reached: usize = before.strip_prefix("unpacking img: after ").unwrap().parse().unwrap();
+            assert!(reached > 2_000_000 && reached <= bytes.len(), "{form:?}: {reached}");
+        }
     }
 
     #[test]
@@ -256,7 +261,7 @@ mod tests {
             length in 1usize..(3 * PIECE),
             reads in proptest::collection::vec(prop_oneof![Just(0usize), 1usize..5000, Just(PACKET)], 1..12),
             writes in proptest::collection::vec(prop_oneof![Just(0usize), 4096usize..PIECE], 1..12),
-            is_packed in any::<bool>(),
+            form in proptest::sample::select(&Container::ALL[..]),
         ) {
             let mut state = seed | 1;
             let bytes: Vec<u8> = (0..length)
@@ -266,11 +271,10 @@ mod tests {
                     if state >> 63 == 0 { 0 } else { (state >> 40).to_le_bytes()[0] }
                 })
                 .collect();
-            let published = if is_packed { pack(&bytes) } else { bytes.clone() };
-            let container = if is_packed { Container::Gzip } else { Container::Raw };
+            let published = pack(&bytes, form);
             // A write of one byte at a time would take for ever: at least a block each turn.
             let mut medium = Choppy::new(Vec::new(), [writes, vec![PIECE]].concat());
-            let mut whole = flow(&published, [reads, vec![PACKET]].concat(), container);
+            let mut whole = flow(&published, [reads, vec![PACKET]].concat(), form);
             let zero = |name: &str, digits| format!("{name}:{}", "0".repeat(digits)).parse().unwrap();
             whole.digests = vec![zero("sha256", 64)];
             whole.container_digests = vec![zero("md5", 32)];

@@ -11,8 +11,8 @@ use crate::units::widen;
 use super::bounds::Bounds;
 use super::fetch::{End, Fetch, Packed, fill};
 use super::form::Form;
-use super::gunzip::Gunzip;
 use super::piece::{PIECE, Piece, Produced};
+use super::unpack::{Codec, Unpack};
 
 /// Cuts the image into pieces for the writer and the hasher.
 pub(super) struct Producer {
@@ -30,8 +30,8 @@ impl Producer {
         self.finish(outcome);
     }
 
-    pub(super) fn run_gzip(self, packed: Packed) {
-        let mut unpacker = Unpacker { name: self.name.clone(), gunzip: Gunzip::new(packed), produced: 0 };
+    pub(super) fn run_packed(self, packed: Packed, codec: Box<dyn Codec>) {
+        let mut unpacker = Unpacker { name: self.name.clone(), unpack: Unpack::new(packed, codec), produced: 0 };
         let outcome = self.produce(&mut unpacker);
         self.finish(outcome.and_then(|()| unpacker.end()));
     }
@@ -74,7 +74,7 @@ impl Producer {
 }
 
 /// What is unpacked must be an image, not the next packing.
-fn check_inside(head: &[u8]) -> Result<()> {
+pub(super) fn check_inside(head: &[u8]) -> Result<()> {
     match Form::of(head) {
         Form::Raw => Ok(()),
         Form::Empty => Err(Error::new(Kind::Image, "the image is empty")),
@@ -85,22 +85,19 @@ fn check_inside(head: &[u8]) -> Result<()> {
 /// Unpacks, and says in errors how far it came.
 struct Unpacker {
     name: String,
-    gunzip: Gunzip<Packed>,
+    unpack: Unpack<Packed>,
     produced: u64,
 }
 
 impl Unpacker {
     fn end(self) -> Result<End> {
-        self.gunzip
-            .into_inner()
-            .and_then(|packed| packed.end)
-            .ok_or_else(|| Error::bug("unpacking ended before fetching"))
+        self.unpack.into_inner().end.ok_or_else(|| Error::bug("unpacking ended before fetching"))
     }
 }
 
 impl Read for Unpacker {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.gunzip.read(buffer) {
+        match self.unpack.read(buffer) {
             Ok(count) => {
                 self.produced = self.produced.saturating_add(widen(count));
                 Ok(count)

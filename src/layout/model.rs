@@ -163,7 +163,7 @@ pub struct Image {
     pub target: String,
     /// File system inside.
     pub format: String,
-    /// `gzip` or `raw`.
+    /// How it is packed: `gzip`, `raw`, `zstd`, `xz`, `bzip2` or `lz4`.
     pub container: String,
     /// Unpacked size in bytes, from the side-car.
     pub size: Option<u64>,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Disk, Inventory};
-use crate::request::Secret;
+use crate::request::{Container, Secret};
 use crate::units::{Bytes, Mib};
 
 use super::allocate::{Allocation, allocate};
@@ -140,7 +140,7 @@ fn spaces(profile: &Profile, disks: &[&Disk], allocation: &Allocation) -> Value 
 
 fn ks_meta(profile: &Profile, subject: &Subject<'_>, host: &str, spaces: Value) -> Value {
     let image = |name: &str, format: &str| {
-        let container = if name.ends_with(".gz") { "gzip" } else { "raw" };
+        let container = Container::of_file_name(name).as_str();
         json!({ "uri": format!("{}/targetimages/{name}", subject.url), "format": format, "container": container })
     };
     json!({

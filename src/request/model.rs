@@ -163,15 +163,49 @@ pub enum Container {
     Gzip,
     /// As it is.
     Raw,
+    /// zstd frames.
+    Zstd,
+    /// xz streams.
+    Xz,
+    /// bzip2 streams.
+    Bzip2,
+    /// lz4 frames.
+    Lz4,
 }
 
 impl Container {
+    /// All there are, in the order of the documentation.
+    pub const ALL: [Self; 6] = [Self::Gzip, Self::Raw, Self::Zstd, Self::Xz, Self::Bzip2, Self::Lz4];
+
     /// The document's word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Raw => "raw",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// The container with this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|container| container.as_str() == word)
+    }
+
+    /// What a file of this name holds by convention.
+    #[must_use]
+    pub fn of_file_name(name: &str) -> Self {
+        match name.rsplit_once('.').map(|(_, suffix)| suffix) {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            Some("xz") => Self::Xz,
+            Some("bz2") => Self::Bzip2,
+            Some("lz4") => Self::Lz4,
+            _ => Self::Raw,
         }
     }
 }
@@ -329,4 +363,18 @@ pub struct LvSpec {
 pub struct PhoneHome {
     /// The URL that cloud-init posts to; it holds a token.
     pub url: Secret,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Container;
+
+    #[test]
+    fn a_container_is_known_by_its_word_and_by_the_names_of_files() {
+        assert_eq!(Container::ALL.map(|container| Container::of_word(container.as_str())), Container::ALL.map(Some));
+        assert_eq!(Container::of_word("zip"), None);
+        let names = ["a.img.gz", "a.img", "a.img.zst", "a.xz", "a.bz2", "a.lz4"];
+        assert_eq!(names.map(Container::of_file_name), Container::ALL);
+        assert_eq!(Container::of_file_name("gz"), Container::Raw);
+    }
 }

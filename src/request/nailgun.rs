@@ -205,11 +205,7 @@ fn image(mount: &str, field: &Field<'_>) -> Option<ImageSpec> {
         })
     });
     let format = object.get("format").and_then(|format| format.word());
-    let container = object.get("container").and_then(|container| match container.text()? {
-        "gzip" => Some(Container::Gzip),
-        "raw" => Some(Container::Raw),
-        _ => None,
-    });
+    let container = object.get("container").and_then(|container| Container::of_word(container.text()?));
     let (path, mount) = (field.path().to_owned(), is_mount.then(|| mount.to_owned()));
     Some(ImageSpec { path, mount: mount?, uri: uri?, format: format?, container: container? })
 }

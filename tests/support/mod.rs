@@ -5,6 +5,7 @@
 
 pub mod generate;
 pub mod http_server;
+pub mod images;
 pub mod loop_device;
 pub mod planning;
 pub mod scratch;

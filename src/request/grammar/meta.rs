@@ -70,12 +70,18 @@ static IMAGE: Section = Section {
     groups: &[&[
         required("uri", Rule::Text, "http, https or file").secret(),
         required("format", Rule::Text, "the file system inside: `ext2`, `ext3`, `ext4` or `xfs`, as the volume's"),
-        required("container", Rule::Choice(&CONTAINER), "`gzip` or `raw`"),
+        required(
+            "container",
+            Rule::Choice(&CONTAINER),
+            "how it is packed: `gzip` or `raw`, and as extensions `zstd`, `xz`, `bzip2`, `lz4`",
+        ),
     ]],
 };
 
-static CONTAINER: Choice =
-    Choice { words: &["gzip", "raw"], expected: "one of the image containers \"gzip\" and \"raw\"" };
+static CONTAINER: Choice = Choice {
+    words: &["gzip", "raw", "zstd", "xz", "bzip2", "lz4"],
+    expected: "one of the image containers \"gzip\", \"raw\", \"zstd\", \"xz\", \"bzip2\" and \"lz4\"",
+};
 
 static CONNECTOR: Choice = Choice { words: &["rabbitmq", "stomp"], expected: "one of \"rabbitmq\" and \"stomp\"" };
 
