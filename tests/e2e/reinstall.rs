@@ -279,11 +279,12 @@ impl Story<'_> {
 
     fn is_installed_anew(&mut self, before: &Before) {
         let document = self.document(self.disks.spaces(&self.disks.half, true));
-        let command = "bedplate plan --json /tmp/provision.json";
+        // By the same seed what is made anew would get the UUIDs that it had: nobody could tell it from the old.
+        let command = "bedplate plan --json --seed anew /tmp/provision.json";
         let plan: Value =
             serde_json::from_str(&self.run("plan-json", &document, command).ok()).expect("a plan is JSON");
         let digest = plan["digest"].as_str().expect("a plan has a digest");
-        let command = format!("bedplate provision --plan-digest {digest} /tmp/provision.json");
+        let command = format!("bedplate provision --seed anew --plan-digest {digest} /tmp/provision.json");
         self.provisions("reinstallation", &document, &command);
 
         self.tables_are_whole(&[&self.disks.system, &self.disks.data, &self.disks.half]);
