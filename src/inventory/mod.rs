@@ -12,6 +12,7 @@ pub mod nailgun;
 mod network;
 mod order;
 mod saved;
+mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
@@ -20,12 +21,12 @@ mod uses;
 
 use std::path::Path;
 
-pub use model::{
-    Array, Cpu, Disk, Firmware, FirmwareMode, Interface, Inventory, LogicalVolume, Memory, MultipathPath, Partition,
-    PhysicalVolume, Signature, System, Use, VolumeGroup, Warning, partition_device,
-};
+pub use model::{Cpu, Firmware, FirmwareMode, Interface, Inventory, Memory, System, Warning};
 pub use order::natural_key;
 pub use saved::from_json;
+pub use storage::{
+    Array, Disk, LogicalVolume, MultipathPath, Partition, PhysicalVolume, Signature, Use, VolumeGroup, partition_device,
+};
 
 /// The disk with this device node as sysfs and udev show it now, without a look at what is on it: for those who recognise
 /// a disk again, which is asked for before each thing that is done to it.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Disk, Inventory, MultipathPath, Warning, natural_key};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::units::{Bytes, SectorSize};
+use crate::units::Bytes;
 
 /// An entry of a bare list: what udev knows of a block device.
 #[derive(Deserialize)]
@@ -69,7 +69,8 @@ fn from_list(list: Vec<Value>) -> Result<Inventory> {
         let Some(name) = entry.device.strip_prefix("/dev/").filter(|name| !name.is_empty()) else {
             return Err(wrong(&format!("$[{index}].device"), format!("{:?} is not below /dev", entry.device)));
         };
-        disks.push(bare_disk(name.to_owned(), entry));
+        let name = name.to_owned();
+        disks.push(bare_disk(&name, entry));
     }
     disks.sort_by_cached_key(|disk| natural_key(&disk.name));
     refuse_doubles(&disks)?;
@@ -78,33 +79,15 @@ fn from_list(list: Vec<Value>) -> Result<Inventory> {
     Ok(inventory)
 }
 
-fn bare_disk(name: String, entry: Listed) -> Disk {
+fn bare_disk(name: &str, entry: Listed) -> Disk {
     let mut links = entry.devlinks;
     links.sort_unstable();
     Disk {
-        name,
-        device: entry.device,
-        size: Bytes::new(entry.size_bytes),
-        sector_size: SectorSize::B512,
         major: entry.major,
         minor: entry.minor,
         links,
-        model: None,
-        serial: None,
-        wwn: None,
-        transport: None,
-        is_rotational: None,
-        is_removable: false,
-        is_read_only: false,
-        optimal_io: None,
         dm_uuid: entry.dm_uuid,
-        paths: Vec::new(),
-        table: None,
-        lacks_protective_mbr: false,
-        partitions: Vec::new(),
-        signatures: Vec::new(),
-        has_data: None,
-        uses: Vec::new(),
+        ..Disk::unknown(name, Bytes::new(entry.size_bytes))
     }
 }
 
@@ -180,6 +163,7 @@ fn kind_of(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::SectorSize;
 
     fn fixture(name: &str) -> Inventory {
         let path = format!("{}/tests/fixtures/hardware/{name}.json", env!("CARGO_MANIFEST_DIR"));

@@ -4,7 +4,7 @@ use super::resolve;
 use crate::error::Result;
 use crate::inventory::{Disk, Inventory};
 use crate::request::{DiskSpec, Request};
-use crate::units::{Bytes, SectorSize};
+use crate::units::Bytes;
 
 /// Lays the request out on the disks that it describes itself; returns the warnings.
 ///
@@ -24,32 +24,9 @@ pub fn check_described(request: &Request) -> Result<Vec<String>> {
 }
 
 fn disk(spec: &DiskSpec) -> Disk {
-    Disk {
-        name: spec.name.clone(),
-        device: format!("/dev/{}", spec.name),
-        // What exceeds 2^64 was refused when the request was read.
-        size: spec.size.bytes().unwrap_or(Bytes::new(u64::MAX)),
-        sector_size: SectorSize::B512,
-        major: 0,
-        minor: 0,
-        links: vec![format!("/dev/{}", spec.id)],
-        model: None,
-        serial: None,
-        wwn: None,
-        transport: None,
-        is_rotational: None,
-        is_removable: false,
-        is_read_only: false,
-        optimal_io: None,
-        dm_uuid: None,
-        paths: Vec::new(),
-        table: None,
-        lacks_protective_mbr: false,
-        partitions: Vec::new(),
-        signatures: Vec::new(),
-        has_data: None,
-        uses: Vec::new(),
-    }
+    // What exceeds 2^64 was refused when the request was read.
+    let size = spec.size.bytes().unwrap_or(Bytes::new(u64::MAX));
+    Disk { links: vec![format!("/dev/{}", spec.id)], ..Disk::unknown(&spec.name, size) }
 }
 
 #[cfg(test)]

@@ -327,7 +327,7 @@ pub(crate) fn inventory_of_discovery(payload: &Value) -> Inventory {
         let by_id = disk.get("extra").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let links = by_id.map(str::to_owned).chain(by_path).map(|link| format!("/dev/{link}"));
         let is_removable = text(disk, "removable").as_deref() == Some("1");
-        Some(bare_disk(name, disk.get("size")?.as_u64()?, links.collect(), is_removable))
+        Some(bare_disk(&name, disk.get("size")?.as_u64()?, links.collect(), is_removable))
     });
     let interfaces = list("/meta/interfaces").filter_map(|interface| {
         Some(Interface {
@@ -347,30 +347,6 @@ pub(crate) fn inventory_of_discovery(payload: &Value) -> Inventory {
     }
 }
 
-fn bare_disk(name: String, size: u64, links: Vec<String>, is_removable: bool) -> Disk {
-    Disk {
-        device: format!("/dev/{name}"),
-        name,
-        size: Bytes::new(size),
-        sector_size: crate::units::SectorSize::B512,
-        major: 0,
-        minor: 0,
-        links,
-        model: None,
-        serial: None,
-        wwn: None,
-        transport: None,
-        is_rotational: None,
-        is_removable,
-        is_read_only: false,
-        optimal_io: None,
-        dm_uuid: None,
-        paths: Vec::new(),
-        table: None,
-        lacks_protective_mbr: false,
-        partitions: Vec::new(),
-        signatures: Vec::new(),
-        has_data: None,
-        uses: Vec::new(),
-    }
+fn bare_disk(name: &str, size: u64, links: Vec<String>, is_removable: bool) -> Disk {
+    Disk { links, is_removable, ..Disk::unknown(name, Bytes::new(size)) }
 }
