@@ -14,10 +14,15 @@ mod hashing;
 mod http_source;
 mod location;
 mod medium;
+mod mirrors;
+mod patience;
 mod piece;
 mod pipeline;
 mod producer;
 mod proof;
+mod published;
+#[cfg_attr(not(test), allow(dead_code, reason = "the forms that are read in parts are its callers"))]
+mod ranged;
 mod source;
 mod target;
 #[cfg(test)]
@@ -41,6 +46,7 @@ pub use cancel::Cancel;
 pub use digest::{Algorithm, Digest};
 pub use form::Form;
 pub use location::Location;
+use source::Access;
 pub use source::Source;
 pub use target::TargetKind;
 
@@ -64,6 +70,8 @@ pub struct Job {
     pub step: String,
     /// Where the image lies.
     pub source: Location,
+    /// Further servers that publish the same file; each is asked when those before it fail.
+    pub mirrors: Vec<Location>,
     /// Where it goes.
     pub target: PathBuf,
     /// What may stand there.
@@ -95,6 +103,7 @@ impl Job {
         Self {
             step: step.into(),
             source,
+            mirrors: Vec::new(),
             target: target.into(),
             target_kind: TargetKind::Device,
             container: None,
@@ -106,6 +115,18 @@ impl Job {
             cancel: Cancel::default(),
             patience: PATIENCE,
             max_window: MaxWindow::default(),
+        }
+    }
+
+    /// How its image is reached.
+    fn access<'a>(&'a self, client: &'a Client) -> Access<'a> {
+        Access {
+            source: &self.source,
+            mirrors: &self.mirrors,
+            has_digest: !self.digests.is_empty() || !self.container_digests.is_empty(),
+            client,
+            cancel: &self.cancel,
+            patience: self.patience,
         }
     }
 }
@@ -141,7 +162,10 @@ impl Probe {
 /// # Errors
 /// `Image` when it is absent, unreachable or empty.
 pub fn probe(location: &Location, client: &Client) -> Result<Probe> {
-    let mut source = source::open(location, client, &Cancel::default(), PROBE_PATIENCE)?;
+    let cancel = Cancel::default();
+    let access =
+        Access { source: location, mirrors: &[], has_digest: false, client, cancel: &cancel, patience: PROBE_PATIENCE };
+    let mut source = source::open(&access)?;
     let head = read_head(&mut source)?;
     let form = Form::of(&head);
     if form == Form::Empty {
@@ -187,7 +211,7 @@ fn stream(job: &Job, client: &Client, reporter: &Reporter, target: &mut Target) 
         bounds.check_exact(size)?;
     }
     let from = |error: Error| error.within(job.source.to_string());
-    let mut source = source::open(&job.source, client, &job.cancel, job.patience)?;
+    let mut source = source::open(&job.access(client))?;
     check_container_size(source.length(), job.container_size).map_err(from)?;
     let head = read_head(&mut source)?;
     let codec = codec(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -22,17 +22,58 @@ pub trait Source: Read + Send {
     fn length(&self) -> Option<u64>;
 }
 
-/// Opens what lies at `location`. A server may be silent for `patience` before it is given up.
-pub(super) fn open(
-    location: &Location,
-    client: &http::Client,
-    cancel: &Cancel,
-    patience: Duration,
-) -> Result<Box<dyn Source>> {
-    match location {
-        Location::Http(url) => Ok(Box::new(HttpSource::open(client.clone(), url.clone(), cancel.clone(), patience)?)),
-        Location::File(path) => Ok(Box::new(FileSource::open(path)?)),
+/// How an image is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) source: &'a Location,
+    /// Further servers that publish the same bytes.
+    pub(super) mirrors: &'a [Location],
+    /// Whether a digest will tell of bytes that are not those expected.
+    pub(super) has_digest: bool,
+    pub(super) client: &'a http::Client,
+    pub(super) cancel: &'a Cancel,
+    /// How long the servers may make no progress before the image is given up.
+    pub(super) patience: Duration,
+}
+
+/// What an image is read from.
+pub(super) enum Place {
+    File(PathBuf),
+    Servers(Vec<http::Url>),
+}
+
+impl Access<'_> {
+    /// # Errors
+    /// `Image` when a mirror is no server, or stands beside a file.
+    pub(super) fn place(&self) -> Result<Place> {
+        let first = match self.source {
+            Location::Http(url) => url,
+            Location::File(path) if self.mirrors.is_empty() => return Ok(Place::File(path.clone())),
+            Location::File(path) => {
+                let words = format!("reading {}: an image in a file has no mirrors", path.display());
+                return Err(Error::new(Kind::Image, words));
+            }
+        };
+        let mut urls = vec![first.clone()];
+        for mirror in self.mirrors {
+            match mirror {
+                Location::Http(url) => urls.push(url.clone()),
+                Location::File(path) => {
+                    let words = format!("mirror {}: expected an http or https address", path.display());
+                    return Err(Error::new(Kind::Image, words));
+                }
+            }
+        }
+        Ok(Place::Servers(urls))
     }
+}
+
+/// Opens an image as a stream.
+pub(super) fn open(access: &Access<'_>) -> Result<Box<dyn Source>> {
+    Ok(match access.place()? {
+        Place::Servers(urls) => Box::new(HttpSource::open(&urls, access)?),
+        Place::File(path) => Box::new(FileSource::open(&path)?),
+    })
 }
 
 /// An image in a file or on a device of this machine.
@@ -56,6 +97,11 @@ impl FileSource {
         let length = file.seek(SeekFrom::End(0)).context(Kind::Image, reading)?;
         file.seek(SeekFrom::Start(0)).context(Kind::Image, reading)?;
         Ok(Self { file, length, position: 0, name })
+    }
+
+    /// The file, its length, and what it is called in messages.
+    pub(super) fn into_parts(self) -> (File, u64, String) {
+        (self.file, self.length, self.name)
     }
 }
 

@@ -1,5 +1,15 @@
 //! Readers and writers that do what the system calls are allowed to do.
 
+#[path = "../../tests/support/http_server.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "the integration tests use the rest of it"
+)]
+pub(super) mod http_server;
+
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Gives out or takes in pieces of the given sizes, in turn; a zero stands for an interrupted call.
