@@ -14,7 +14,7 @@ export OUT ?=
 export SSH_AUTHORIZED_KEYS ?=
 # REFRESH=1 builds cached images anew, with the packages of today.
 export REFRESH ?=
-# Another agent than that of `make static` for the bootstrap.
+# Another agent than that of `make static` for the bootstrap and the benchmark.
 export AGENT ?=
 # Scenarios of `make e2e`, by part of the name; empty: all.
 E2E ?=
@@ -32,7 +32,8 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz bench clean
+.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz \
+	bench bench-plan bench-master bench-image clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -98,10 +99,20 @@ fuzz: ## bytes for the reader of requests, documents for the planner (cargo-fuzz
 	cd fuzz && $(CARGO) +nightly fuzz run request -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
 	cd fuzz && $(CARGO) +nightly fuzz run plan -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
 
-bench: ## a plan for 60 disks; the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
-	$(CARGO) build --locked --release --features master --bins --example bench-plan --example bench-master
+bench: bench-plan bench-master bench-image ## what is promised in numbers, beside other programs (root)
+
+bench-plan: ## a plan for 60 disks, beside Python's JSON reader
+	$(CARGO) build --locked --release --features master --bins --example bench-plan
 	@$(or $(CARGO_TARGET_DIR),target)/release/examples/bench-plan
+
+bench-master: ## the master under 1,000 reporting nodes and 200 readers, beside nginx and cat
+	$(CARGO) build --locked --release --features master --bins --example bench-master
 	@$(or $(CARGO_TARGET_DIR),target)/release/examples/bench-master
+
+bench-image: $(if $(AGENT),,static) ## images onto a disk, beside what does so today (root; ROUNDS, FORMS, PEERS, TARGET)
+	@packaging/bench/peers.sh
+	@packaging/bench/images.sh
+	@packaging/bench/bench.py
 
 clean: ## remove what was built here; the cache stays
 	$(CARGO) clean
