@@ -15,6 +15,12 @@ pub struct Cli {
     /// Trust the certificates in this PEM file for https, besides the system's (repeatable)
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_file: Vec<PathBuf>,
+    /// Show the certificate in this PEM file to https servers that ask for one
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+    /// Its private key, a PEM file without passphrase; by default it is taken from the certificate's file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
     /// Tell developers more
     #[arg(long, global = true)]
     pub debug: bool,

@@ -1,7 +1,7 @@
 //! The agent's entry: arguments, logging, dispatch, exit code.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,7 +50,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         "warn"
     });
     sys::signal::install()?;
-    let settings = settings(cli.ca_file)?;
+    let mut settings = settings()?;
+    if !cli.ca_file.is_empty() {
+        settings.ca_file = cli.ca_file;
+    }
+    if cli.client_cert.is_some() {
+        // A configured key is that of the configured certificate.
+        settings.client_cert = cli.client_cert;
+        settings.client_key = None;
+    }
+    settings.client_key = cli.client_key.or(settings.client_key);
     let client = || http::Client::new(&http_settings(&settings));
     match cli.command {
         Command::Validate(args) => commands::validate::run(&args)?,
@@ -117,7 +126,7 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
     start_logging(if cli.debug { "debug" } else { "warn" });
     sys::signal::install()?;
     bedplate::execute::require_root()?;
-    let settings = settings(Vec::new())?;
+    let settings = settings()?;
     if cli.data_driver != "nailgun" {
         return Err(Error::new(Kind::Usage, format!("--data-driver: expected nailgun, found {}", cli.data_driver)));
     }
@@ -136,14 +145,11 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
     carry_out(&document, &Options { stage, ..telling }, &events, &cli.log_file, &http)
 }
 
-/// The configuration, with the caller's certificate authorities in place of the configured ones.
-fn settings(ca_files: Vec<PathBuf>) -> Result<Settings> {
-    let (mut settings, warnings) = Settings::load(Path::new("/"))?;
+/// The configuration.
+fn settings() -> Result<Settings> {
+    let (settings, warnings) = Settings::load(Path::new("/"))?;
     for warning in warnings {
         log::warn!("{warning}");
-    }
-    if !ca_files.is_empty() {
-        settings.ca_file = ca_files;
     }
     Ok(settings)
 }

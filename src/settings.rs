@@ -23,6 +23,9 @@ pub struct Settings {
     pub master: Option<String>,
     pub token: Option<Secret>,
     pub ca_file: Vec<PathBuf>,
+    pub client_cert: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
+    pub require_digest: bool,
     pub interval: Option<Duration>,
     pub max_window: Option<MaxWindow>,
     pub report: Option<PathBuf>,
@@ -111,14 +114,17 @@ impl Settings {
                 let window = mib.parse().map_err(|reason| Error::new(Kind::Usage, format!("{key}: {reason}")))?;
                 self.max_window = Some(window);
             }
+            ("client-cert", [path]) => self.client_cert = Some(PathBuf::from(path)),
+            ("client-key", [path]) => self.client_key = Some(PathBuf::from(path)),
+            ("require-digest", [value]) => self.require_digest = flag(key, value)?,
             ("report", [path]) => self.report = Some(PathBuf::from(path)),
             ("seed", [seed]) => self.seed = Some(seed.clone()),
             ("netboot-off", [value]) => self.netboot_off = flag(key, value)?,
             ("reboot", [value]) => self.reboot = flag(key, value)?,
             ("no-reboot", [value]) => self.no_reboot = flag(key, value)?,
             (
-                "master" | "token" | "interval" | "max-window" | "report" | "seed" | "netboot-off" | "reboot"
-                | "no-reboot",
+                "master" | "token" | "client-cert" | "client-key" | "interval" | "max-window" | "report"
+                | "require-digest" | "seed" | "netboot-off" | "reboot" | "no-reboot",
                 _,
             ) => {
                 return Err(Error::new(Kind::Usage, format!("{key}: expected one value, found {}", values.len())));
@@ -159,14 +165,16 @@ mod tests {
         let mut settings = Settings::default();
         settings.apply_file("master = \"http://a\"\ninterval = 30\nca-file = [\"/a\", \"/b\"]\n").unwrap();
         let line = "quiet bedplate.master=http://b:8200 bedplate.token=old bedplate.token=s3 bedplate.no-reboot bedplate.debug \
-                    bedplate.max-window=512";
+                    bedplate.max-window=512 bedplate.client-cert=/c.pem bedplate.client-key=/k.pem bedplate.require-digest";
         assert_eq!(settings.apply_kernel_line(line), Vec::<String>::new());
         assert_eq!(settings.master.as_deref(), Some("http://b:8200"));
         assert_eq!(settings.token.as_ref().map(Secret::reveal), Some("s3"));
         assert_eq!(settings.interval, Some(Duration::from_secs(30)));
         assert_eq!(settings.ca_file, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(settings.max_window.map(MaxWindow::zstd), Some(512 << 20));
-        assert!(settings.no_reboot);
+        assert_eq!(settings.client_cert, Some(PathBuf::from("/c.pem")));
+        assert_eq!(settings.client_key, Some(PathBuf::from("/k.pem")));
+        assert!(settings.no_reboot && settings.require_digest);
         assert!(!format!("{settings:?}").contains("s3"));
     }
 

@@ -125,6 +125,9 @@ impl Error {
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
                 "it wants a client certificate".to_owned()
             }
+            rustls::Error::AlertReceived(alert) if is_about_certificate(*alert) => {
+                format!("it refuses the client certificate: {alert:?}")
+            }
             other => other.to_string(),
         };
         Self::new(Fault::Tls, format!("TLS with {host}: {reason}"))
@@ -150,6 +153,21 @@ fn timeout_words(which: ureq::Timeout) -> String {
         _ => "timed out",
     }
     .to_owned()
+}
+
+/// Alerts by which a server refuses who we are. RFC 8446, section 6.2.
+fn is_about_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+    )
 }
 
 fn certificate_words(error: &CertificateError) -> String {

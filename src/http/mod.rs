@@ -3,6 +3,7 @@
 //! It is used for images, the master and event sinks; each caller gives an [`Error`] the kind that says whose fault it is.
 
 mod fault;
+mod identity;
 mod settings;
 mod url;
 
@@ -52,7 +53,8 @@ impl Client {
     /// A client with these settings.
     ///
     /// # Errors
-    /// `Usage` when a CA file cannot be read or holds no certificate, or a proxy's address is not one.
+    /// `Usage` when a CA file cannot be read or holds no certificate, when the client's certificate or key cannot be used, or
+    /// when a proxy's address is not one.
     pub fn new(settings: &Settings) -> AgentResult<Self> {
         let tls = settings.tls()?;
         let agent = |proxy: Option<ureq::Proxy>| {

@@ -11,13 +11,18 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_p
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::request::Secret;
 
-use super::Scheme;
+use super::{Scheme, identity};
 
 /// How the client reaches servers and whom it trusts.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// PEM files with certificate authorities that are trusted beside those of the system.
     pub ca_files: Vec<PathBuf>,
+    /// PEM file with the certificate that is shown to servers which ask for one, and those of the authorities between it
+    /// and theirs.
+    pub client_cert: Option<PathBuf>,
+    /// PEM file with its private key, without a passphrase; by default the same file.
+    pub client_key: Option<PathBuf>,
     /// The system's authorities in one PEM file; it need not exist.
     pub system_ca_file: PathBuf,
     /// Proxies, by default those of the environment.
@@ -39,6 +44,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ca_files: Vec::new(),
+            client_cert: None,
+            client_key: None,
             system_ca_file: PathBuf::from(SYSTEM_CA_FILE),
             proxies: Proxies::from_environment(),
             resolve_timeout: Duration::from_secs(20),
@@ -63,12 +70,14 @@ impl Settings {
             }
             roots.extend(found);
         }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = identity::read(self.client_cert.as_deref(), self.client_key.as_deref(), &provider)?;
         if roots.is_empty() {
             return Ok(None);
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
+            .client_cert(client)
             .unversioned_rustls_crypto_provider(provider)
             .root_certs(RootCerts::from(roots))
             .build();
@@ -76,7 +85,8 @@ impl Settings {
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
+/// All certificates of a PEM file.
+pub(super) fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let reading = || format!("reading certificates of {}", file.display());
     let pem = fs::read(file).context(Kind::Usage, reading)?;
     let mut found = Vec::new();

@@ -142,7 +142,12 @@ pub struct Server {
 impl Server {
     /// Answers plain HTTP on a free port of 127.0.0.1.
     pub fn start(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::launch(None, Arc::new(answer))
+        Self::launch("127.0.0.1:0", None, Arc::new(answer))
+    }
+
+    /// Answers plain HTTP there: another address of the loopback, or one that was in use before.
+    pub fn start_at(address: &str, answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::launch(address, None, Arc::new(answer))
     }
 
     /// Answers HTTPS with this certificate and key.
@@ -158,7 +163,15 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
-        Self::launch(Some(Arc::new(config)), Arc::new(answer))
+        Self::start_tls_with(config, answer)
+    }
+
+    /// Answers HTTPS as this configuration says.
+    pub fn start_tls_with(
+        config: rustls::ServerConfig,
+        answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::launch("127.0.0.1:0", Some(Arc::new(config)), Arc::new(answer))
     }
 
     /// Serves these bytes to everybody, as a good file server does.
@@ -167,8 +180,8 @@ impl Server {
         Self::start(move |seen, _| Reply::file(seen, &body, "\"v1\""))
     }
 
-    fn launch(tls: Option<Arc<rustls::ServerConfig>>, answer: Arc<Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn launch(address: &str, tls: Option<Arc<rustls::ServerConfig>>, answer: Arc<Answer>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let seen = Arc::new(Mutex::new(Vec::new()));

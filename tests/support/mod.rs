@@ -8,4 +8,5 @@ pub mod http_server;
 pub mod images;
 pub mod loop_device;
 pub mod planning;
+pub mod proxy;
 pub mod scratch;
