@@ -50,6 +50,8 @@ pub enum Command {
     Verify(commands::verify::Args),
     /// Stream one image to a block device or a file
     WriteImage(commands::write_image::Options),
+    /// Unpacks an archive of a root file system to a folder, and proves it
+    UnpackImage(commands::unpack_image::Options),
     /// Show what is there
     Inventory(commands::inventory::Args),
     /// Report to the master in Nailgun's form

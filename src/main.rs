@@ -71,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Bootloader(args) => return stage(args, Stage::BootLoader, &settings, &client()?),
         Command::Verify(args) => commands::verify::run(&args)?,
         Command::WriteImage(options) => return write_image(options, &settings, &client()?),
+        Command::UnpackImage(options) => return unpack_image(options, &settings, &client()?),
         Command::Inventory(args) => commands::inventory::run(&args)?,
         Command::Discover(args) => commands::discover::run(&args, &settings)?,
         Command::Agent(args) => commands::agent::run(&args, &settings, &|released, reporter, http| {
@@ -112,6 +113,16 @@ fn write_image(
     options.max_window = options.max_window.or(settings.max_window);
     let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
     Ok(exit_code(commands::write_image::run(&options, &reporter, http)))
+}
+
+fn unpack_image(
+    mut options: commands::unpack_image::Options,
+    settings: &Settings,
+    http: &http::Client,
+) -> Result<ExitCode> {
+    options.max_window = options.max_window.or(settings.max_window);
+    let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
+    Ok(exit_code(commands::unpack_image::run(&options, &reporter, http)))
 }
 
 fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client) -> Result<ExitCode> {

@@ -11,6 +11,8 @@ pub mod provision;
 pub mod side_car;
 #[cfg(test)]
 mod testing;
+pub mod unpack_image;
 pub mod validate;
 pub mod verify;
+
 pub mod write_image;

@@ -1,7 +1,7 @@
 //! `bedplate write-image`: one image to one device or file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::error::Result;
@@ -66,23 +66,44 @@ impl Options {
 
 /// Writes the image and, if it is asked for, the report. Never exits; the report's error holds the exit code.
 pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
+    let words =
+        Words { verb: "write", gerund: "writing", done: "the image is written", failed: "the image is not written" };
+    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| image::write(job, http, reporter))
+}
+
+/// What is said of a job.
+pub(super) struct Words {
+    pub(super) verb: &'static str,
+    pub(super) gerund: &'static str,
+    pub(super) done: &'static str,
+    pub(super) failed: &'static str,
+}
+
+/// Does a job, and tells of it as of a run with one step.
+pub(super) fn carry_out(
+    job: &Job,
+    report_file: Option<&Path>,
+    reporter: &Reporter,
+    words: &Words,
+    act: impl FnOnce(&Job) -> Result<ImageReport>,
+) -> Report {
     let began = Instant::now();
-    let job = options.job();
-    reporter.run_started(&format!("writing {} to {}", job.source, job.target.display()));
-    reporter.step_started(&job.step, &format!("write {} to {}", job.source, job.target.display()));
-    let written = image::write(&job, http, reporter);
+    let (source, target) = (&job.source, job.target.display());
+    reporter.run_started(&format!("{} {source} to {target}", words.gerund));
+    reporter.step_started(&job.step, &format!("{} {source} to {target}", words.verb));
+    let written = act(job);
     match &written {
         Ok(image) => reporter.step_finished(&job.step, Some(image.bytes_written)),
         Err(error) => reporter.step_failed(&job.step, error),
     }
-    let mut report = report_of(&job, &written, reporter.id());
+    let mut report = report_of(job, &written, reporter.id());
     report.seconds = began.elapsed().as_secs_f64();
     report.peak_memory = memory::peak();
-    let saved = save(&report, options);
+    let saved = report_file.map_or(Ok(()), |path| save(&report, path));
     match (&written, &saved) {
-        (Ok(_), Ok(())) => reporter.run_finished("the image is written", None),
-        (Err(error), _) => reporter.run_finished("the image is not written", Some(error)),
-        (Ok(_), Err(error)) => reporter.run_finished("the image is written, its report is not", Some(error)),
+        (Ok(_), Ok(())) => reporter.run_finished(words.done, None),
+        (Err(error), _) => reporter.run_finished(words.failed, Some(error)),
+        (Ok(_), Err(error)) => reporter.run_finished(&format!("{}, its report is not", words.done), Some(error)),
     }
     match saved {
         Err(error) if written.is_ok() => {
@@ -120,8 +141,7 @@ fn report_of(job: &Job, written: &Result<ImageReport>, run: String) -> Report {
     }
 }
 
-fn save(report: &Report, options: &Options) -> Result<()> {
-    let Some(path) = &options.report else { return Ok(()) };
+fn save(report: &Report, path: &Path) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(report)
         .map_err(|cause| crate::error::Error::bug(format!("writing the report as JSON: {cause}")))?;
     json.push(b'\n');

@@ -5,6 +5,7 @@
 //! [`probe`] asks beforehand whether an image is there and is what the request says, so that nothing is destroyed for one
 //! that is not.
 
+mod archive;
 mod bounds;
 mod cancel;
 mod digest;
@@ -142,6 +143,20 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// The same for an archive of files.
+    ///
+    /// # Errors
+    /// `Image` with what was expected and what was found.
+    pub fn check_archive(
+        &self,
+        container: Option<Container>,
+        container_size: Option<Bytes>,
+        max_window: MaxWindow,
+    ) -> Result<()> {
+        archive::codec(&self.head, container, max_window)?;
+        check_container_size(self.length, container_size)
+    }
+
     /// Compares with what the request says, and looks whether the first bytes can be unpacked.
     ///
     /// # Errors
@@ -172,6 +187,16 @@ pub fn probe(location: &Location, client: &Client) -> Result<Probe> {
         return Err(Error::new(Kind::Image, format!("reading {location}: it is empty")));
     }
     Ok(Probe { length: source.length(), form, head })
+}
+
+/// Unpacks an archive of files (tar, packed or not) to the folder that is the job's target, and proves it there.
+///
+/// The folder is no more looked at than that it is there; what is in it and has the name of an entry is replaced.
+///
+/// # Errors
+/// As [`write()`]; what is in the folder then is not proved.
+pub fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<ImageReport> {
+    archive::unpack(job, client, reporter)
 }
 
 /// Writes an image and proves it.

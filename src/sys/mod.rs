@@ -14,3 +14,4 @@ pub mod nss;
 pub mod power;
 pub mod signal;
 pub mod udev;
+pub mod xattr;

@@ -1,0 +1,135 @@
+//! `bedplate unpack-image`: an archive of a root file system to a folder.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::http::Client;
+use crate::image::{self, Cancel, Digest, Job, Location};
+use crate::report::{Report, Reporter};
+use crate::sys::signal;
+use crate::units::{Bytes, MaxWindow};
+
+use super::write_image::{Words, carry_out};
+
+/// Unpacks an archive of files (tar, packed or not) to a folder, with everything that a root file system needs: owners,
+/// rights, times, links, devices, holes, attributes and access control lists. Nothing is made outside the folder.
+///
+/// The folder must be empty but for `lost+found` and what is mounted in there.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Address (http, https, file) or path of the archive
+    pub source: Location,
+
+    /// Folder that is there, usually where a new file system is mounted
+    pub folder: PathBuf,
+
+    /// Digest of the archive as it is published, packed: md5, sha1, sha256 or sha512; repeatable
+    #[arg(long = "digest", value_name = "ALG:HEX")]
+    pub digests: Vec<Digest>,
+
+    /// Digest of the unpacked tar archive; repeatable
+    #[arg(long = "raw-digest", value_name = "ALG:HEX")]
+    pub raw_digests: Vec<Digest>,
+
+    /// Exact size of the unpacked tar archive
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<u64>,
+
+    /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
+    #[arg(long, value_name = "MIB")]
+    pub max_window: Option<MaxWindow>,
+
+    /// Do not read the files back to compare them with what was written
+    #[arg(long)]
+    pub no_read_back: bool,
+
+    /// Where the report goes, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+impl Options {
+    /// The same as a job.
+    #[must_use]
+    pub fn job(&self) -> Job {
+        let step = format!("unpack-image {}", self.folder.display());
+        let mut job = Job::new(step, self.source.clone(), self.folder.clone());
+        job.size = self.size.map(Bytes::new);
+        job.container_digests.clone_from(&self.digests);
+        job.digests.clone_from(&self.raw_digests);
+        job.read_back = !self.no_read_back;
+        job.max_window = self.max_window.unwrap_or_default();
+        job.cancel = Cancel::with_flag(signal::cancel_flag());
+        job
+    }
+}
+
+/// Unpacks the archive and, if it is asked for, writes the report. Never exits; the report's error holds the exit code.
+pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
+    let words = Words {
+        verb: "unpack",
+        gerund: "unpacking",
+        done: "the archive is unpacked",
+        failed: "the archive is not unpacked",
+    };
+    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
+        require_free(&job.target)?;
+        image::unpack(job, http, reporter)
+    })
+}
+
+/// Refuses folders in which an archive would replace what is somebody's.
+///
+/// # Errors
+/// `Usage`: it is no folder. `Refused`: it is this system's root, or holds something.
+fn require_free(folder: &Path) -> Result<()> {
+    let doing = || format!("unpacking to {}", folder.display());
+    let refuse = |why: String| Err(Error::new(Kind::Refused, format!("{}: {why}", doing())));
+    let found = fs::metadata(folder).context(Kind::Usage, doing)?;
+    if !found.is_dir() {
+        return Err(Error::new(Kind::Usage, format!("{}: it is not a folder", doing())));
+    }
+    let root = fs::metadata("/").context(Kind::Usage, doing)?;
+    if (found.dev(), found.ino()) == (root.dev(), root.ino()) {
+        return refuse("it is the root of this system".to_owned());
+    }
+    for entry in fs::read_dir(folder).context(Kind::Usage, doing)? {
+        let entry = entry.context(Kind::Usage, doing)?;
+        let metadata = entry.metadata().context(Kind::Usage, doing)?;
+        let is_mount = metadata.is_dir() && metadata.dev() != found.dev();
+        let is_lost_and_found = metadata.is_dir() && entry.file_name() == "lost+found";
+        if !is_mount && !is_lost_and_found {
+            return refuse(format!("it is not empty, {} is in it", entry.file_name().to_string_lossy()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_somebodys_are_refused() {
+        let folder = std::env::temp_dir().join(format!("bedplate-unpack-image-{}", std::process::id()));
+        let said = |folder: &Path| {
+            require_free(folder)
+                .map_err(|error| (error.kind(), error.to_string().replace(&folder.display().to_string(), "F")))
+        };
+        let refused = |kind, words: &str| Err((kind, format!("unpacking to F{words}")));
+        let absent = said(&folder).unwrap_err();
+        assert_eq!(
+            (absent.0, absent.1.as_str()),
+            (Kind::Usage, "unpacking to F: No such file or directory (os error 2)")
+        );
+        fs::create_dir_all(folder.join("lost+found")).unwrap();
+        assert_eq!(said(&folder), Ok(()));
+        assert_eq!(said(Path::new("/..")), refused(Kind::Refused, ": it is the root of this system"));
+        fs::write(folder.join("file"), "").unwrap();
+        assert_eq!(said(&folder), refused(Kind::Refused, ": it is not empty, file is in it"));
+        assert_eq!(said(&folder.join("file")), refused(Kind::Usage, ": it is not a folder"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
