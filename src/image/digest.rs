@@ -30,6 +30,11 @@ impl Algorithm {
         }
     }
 
+    /// The algorithm of this name, in letters of any size.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+    }
+
     /// Bytes of a digest.
     const fn length(self) -> usize {
         match self {
@@ -63,8 +68,7 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fault = |what: String| format!("digest {text:?}: {what}");
         let (name, hex) = text.split_once(':').ok_or_else(|| fault("expected ALGORITHM:HEX".to_owned()))?;
-        let algorithm = Algorithm::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name));
-        let algorithm = algorithm
+        let algorithm = Algorithm::of_name(name)
             .ok_or_else(|| fault(format!("expected md5, sha1, sha256 or sha512 before the colon, found {name:?}")))?;
         let digits = algorithm.length() * 2;
         if hex.len() != digits || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {

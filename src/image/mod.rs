@@ -6,6 +6,8 @@
 //! that is not.
 
 mod archive;
+#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
+mod bmap;
 mod bounds;
 mod cancel;
 mod digest;
