@@ -21,9 +21,13 @@ mod mirrors;
 mod patience;
 mod piece;
 mod pipeline;
+#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
+mod portion;
 mod producer;
 mod proof;
 mod published;
+#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
+mod qcow2;
 #[cfg_attr(not(test), allow(dead_code, reason = "the forms that are read in parts are its callers"))]
 mod ranged;
 mod source;
