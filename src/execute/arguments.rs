@@ -1,4 +1,4 @@
-//! What mdadm and lvm2 are told. Pure.
+//! What mdadm, lvm2, and the tools that adopt file systems are told. Pure.
 
 use crate::layout::LVM_EXTENT;
 use crate::units::Mib;
@@ -60,9 +60,79 @@ pub fn create_volume(group: &str, name: &str, size: Mib) -> Vec<String> {
     line(&[&["lvcreate"], &wiping[..], &["--size", &size, "--name", name, group]].concat(), &[])
 }
 
+/// For e2fsck: checks all of it, and corrects what it finds without a question.
+#[must_use]
+pub fn correct_ext(device: &str) -> Vec<String> {
+    line(&["-f", "-y", device], &[])
+}
+
+/// For e2fsck: checks all of it, and corrects what is safe to correct.
+#[must_use]
+pub fn check_ext(device: &str) -> Vec<String> {
+    line(&["-f", "-p", device], &[])
+}
+
+/// For tune2fs: another UUID, and a label if there is to be one.
+#[must_use]
+pub fn identify_ext(device: &str, label: Option<&str>, uuid: &str) -> Vec<String> {
+    line(&[&["-U", uuid], label_words(label).as_slice(), &[device]].concat(), &[])
+}
+
+/// For resize2fs: as large as its device.
+#[must_use]
+pub fn grow_ext(device: &str) -> Vec<String> {
+    line(&[device], &[])
+}
+
+/// For xfs_admin: another UUID, and a label if there is to be one.
+#[must_use]
+pub fn identify_xfs(device: &str, label: Option<&str>, uuid: &str) -> Vec<String> {
+    line(&[&["-U", uuid], label_words(label).as_slice(), &[device]].concat(), &[])
+}
+
+/// For btrfstune: another UUID, without a question.
+///
+/// It is written everywhere, which takes longer than a second UUID beside the first (`-M`); but that is an incompatible
+/// change, which the boot loaders of older distributions do not read.
+#[must_use]
+pub fn identify_btrfs(device: &str, uuid: &str) -> Vec<String> {
+    line(&["-f", "-U", uuid, device], &[])
+}
+
+/// For btrfs: a label, of what is not mounted.
+#[must_use]
+pub fn label_btrfs(device: &str, label: &str) -> Vec<String> {
+    line(&["filesystem", "label", "--", device, label], &[])
+}
+
+/// For btrfs: as large as its device, where it is mounted.
+#[must_use]
+pub fn grow_btrfs(folder: &str) -> Vec<String> {
+    line(&["filesystem", "resize", "max", folder], &[])
+}
+
+fn label_words(label: Option<&str>) -> Vec<&str> {
+    label.map_or_else(Vec::new, |label| vec!["-L", label])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_are_identified_without_a_question_and_grown_to_their_device() {
+        let uuid = "11111111-2222-4333-8444-555555555555";
+        let words = |line: Vec<String>| line.join(" ").replace(uuid, "UUID");
+        assert_eq!(words(correct_ext("/dev/sda4")), "-f -y /dev/sda4");
+        assert_eq!(words(check_ext("/dev/sda4")), "-f -p /dev/sda4");
+        assert_eq!(words(identify_ext("/dev/sda4", None, uuid)), "-U UUID /dev/sda4");
+        assert_eq!(words(identify_ext("/dev/sda4", Some("root"), uuid)), "-U UUID -L root /dev/sda4");
+        assert_eq!(words(identify_xfs("/dev/sda4", Some("root"), uuid)), "-U UUID -L root /dev/sda4");
+        assert_eq!(words(identify_btrfs("/dev/sda4", uuid)), "-f -U UUID /dev/sda4");
+        assert_eq!(label_btrfs("/dev/sda4", "-my root"), ["filesystem", "label", "--", "/dev/sda4", "-my root"]);
+        assert_eq!(words(grow_btrfs("/run/grow")), "filesystem resize max /run/grow");
+        assert_eq!(words(grow_ext("/dev/sda4")), "/dev/sda4");
+    }
 
     fn members() -> [String; 2] {
         ["/dev/sda3", "/dev/sdb3"].map(str::to_owned)

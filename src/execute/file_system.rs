@@ -1,16 +1,8 @@
-//! File systems: made, grown, given an identity.
-
-use std::path::Path;
-
-use log::info;
+//! File systems that are made.
 
 use super::require_device;
 use crate::error::{Error, Result};
 use crate::sys::command::{Call, Tool};
-use crate::sys::mount::{Access, Mounts};
-
-/// e2fsck's "errors were corrected", no failure (e2fsck(8)).
-const E2FSCK_CORRECTED: i32 = 1;
 
 /// Makes a file system or swap with this UUID.
 pub fn make(device: &str, kind: &str, label: Option<&str>, uuid: &str) -> Result<()> {
@@ -52,45 +44,6 @@ fn arguments<'a>(device: &'a str, kind: &str, label: Option<&'a str>, uuid: &'a 
     }
     arguments.push(device.to_owned());
     arguments
-}
-
-/// Grows the file system that an image brought to its device, and makes it one of its own: two disks with the same
-/// image must not be mistaken for each other.
-pub fn adopt(device: &str, format: &str, label: Option<&str>, uuid: &str, scratch: &Path) -> Result<()> {
-    match format {
-        "ext2" | "ext3" | "ext4" => adopt_ext(device, label, uuid),
-        "xfs" => adopt_xfs(device, label, uuid, scratch),
-        other => {
-            // As upstream: it is written and stays as it is.
-            info!("{device}: file system {other} is neither grown nor given a new UUID");
-            Ok(())
-        }
-    }
-}
-
-fn adopt_ext(device: &str, label: Option<&str>, uuid: &str) -> Result<()> {
-    Call::new(Tool::E2fsck, ["-f", "-y", device]).allow(&[E2FSCK_CORRECTED]).run()?;
-    // Before it grows: a new UUID changes every checksum, and there are fewer of them now.
-    let label = label.map(|label| ["-L", label]);
-    let options = ["-U", uuid].into_iter().chain(label.into_iter().flatten()).chain([device]);
-    Call::new(Tool::Tune2fs, options).input("y\n").run()?;
-    Call::new(Tool::Resize2fs, [device]).run()?;
-    // Growing may leave what only a check corrects (LP#1459665).
-    Call::new(Tool::E2fsck, ["-f", "-p", device]).allow(&[E2FSCK_CORRECTED]).run()?;
-    Ok(())
-}
-
-fn adopt_xfs(device: &str, label: Option<&str>, uuid: &str, scratch: &Path) -> Result<()> {
-    let label = label.map(|label| ["-L", label]);
-    let options = ["-U", uuid].into_iter().chain(label.into_iter().flatten()).chain([device]);
-    Call::new(Tool::XfsAdmin, options).run()?;
-    // xfs grows only while it is mounted.
-    let mut mounts = Mounts::default();
-    mounts.mount(Path::new(device), scratch, "xfs", Access::ReadWrite)?;
-    let grown = Call::new(Tool::XfsGrowfs, [scratch.as_os_str()]).run();
-    let unmounted = mounts.unmount_all();
-    grown?;
-    unmounted
 }
 
 #[cfg(test)]

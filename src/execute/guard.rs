@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::unistd::Uid;
 
-use super::file_system;
+use super::{adoption, file_system};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::image;
@@ -106,11 +106,7 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
             has_volumes.then_some(Tool::Lvm).into_iter().collect()
         }
         Step::MakeFileSystem { kind, .. } => vec![file_system::required_tool(kind)?],
-        Step::WriteImage { format, .. } => match format.as_str() {
-            "ext2" | "ext3" | "ext4" => vec![Tool::E2fsck, Tool::Resize2fs, Tool::Tune2fs],
-            "xfs" => vec![Tool::XfsAdmin, Tool::XfsGrowfs],
-            _ => Vec::new(),
-        },
+        Step::WriteImage { format, .. } => adoption::required_tools(format).to_vec(),
         Step::InstallBootCode { .. } => vec![Tool::Chroot],
         Step::RestoreTable { .. }
         | Step::EraseDisk { .. }

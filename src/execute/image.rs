@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Inputs, file_system, require_device};
+use super::{Inputs, adoption, require_device};
 use crate::error::{Error, Kind, Result};
 use crate::image::{self, Cancel, Digest, Job, Location};
 use crate::plan::Step;
@@ -38,7 +38,7 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
     job.cancel = Cancel::with_flag(signal::cancel_flag());
     let report = image::write(&job, inputs.http, inputs.reporter)?;
     let scratch = Path::new("/run/bedplate/grow");
-    file_system::adopt(target, format, label.as_deref(), uuid, scratch)
+    adoption::adopt(target, format, label.as_deref(), uuid, scratch)
         .map_err(|error| error.within(format!("making the file system on {target} its own")))?;
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! A plan becomes effects, one step after the other. Nothing is decided here: where the machine differs from the plan,
 //! the run stops before the next step.
 
+mod adoption;
 pub mod arguments;
 mod boot_loader;
 mod config_drive;

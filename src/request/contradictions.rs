@@ -323,9 +323,9 @@ mod tests {
         let path = "$.ks_meta.image_data[\"/\"]";
         assert_eq!(with(image("xfs")), [format!("{path}: the image for / holds xfs, the volume asks for ext4")]);
         assert_eq!(
-            with(image("btrfs")),
+            with(image("vfat")),
             [format!(
-                "{path}: image http://m/a.img holds btrfs, which cannot be given a UUID of its own: expected one of ext2, ext3, ext4, xfs"
+                "{path}: image http://m/a.img holds vfat, which cannot be given a UUID of its own: expected one of ext2, ext3, ext4, xfs, btrfs"
             )]
         );
         let mut images = image("ext4");

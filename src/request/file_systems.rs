@@ -6,7 +6,7 @@ use crate::units::Mib;
 /// File systems that this program makes.
 pub const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
 /// File systems that an image may bring: those whose UUID can be changed.
-pub const ADOPTED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
+pub const ADOPTED: [&str; 5] = ["ext2", "ext3", "ext4", "xfs", "btrfs"];
 /// What a file system is when the document does not say.
 pub const DEFAULT: &str = "xfs";
 /// What `/boot` is when a `raid` volume does not say.

@@ -21,6 +21,8 @@ const STDERR_KEPT: usize = 1024;
 #[allow(missing_docs, reason = "each is named as its tool")]
 pub enum Tool {
     Blkid,
+    Btrfs,
+    Btrfstune,
     Chroot,
     E2fsck,
     Lvm,
@@ -46,6 +48,8 @@ impl Tool {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blkid => "blkid",
+            Self::Btrfs => "btrfs",
+            Self::Btrfstune => "btrfstune",
             Self::Chroot => "chroot",
             Self::E2fsck => "e2fsck",
             Self::Lvm => "lvm",

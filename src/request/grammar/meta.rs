@@ -69,7 +69,11 @@ static IMAGE: Section = Section {
     text: "An image and how it is packed.",
     groups: &[&[
         required("uri", Rule::Text, "http, https or file").secret(),
-        required("format", Rule::Text, "the file system inside: `ext2`, `ext3`, `ext4` or `xfs`, as the volume's"),
+        required(
+            "format",
+            Rule::Text,
+            "the file system inside: `ext2`, `ext3`, `ext4`, `xfs` or `btrfs`, as the volume's",
+        ),
         required(
             "container",
             Rule::Choice(&CONTAINER),
