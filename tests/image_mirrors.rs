@@ -166,7 +166,7 @@ fn a_server_that_restarts_costs_only_the_time_it_takes() {
         });
         write(&job).unwrap();
         let second = restarting.join().unwrap();
-        assert!(std::fs::read(&job.target).unwrap() == picture(), "{length:?}");
+        assert!(std::fs::read(&job.targets[0]).unwrap() == picture(), "{length:?}");
         assert_eq!(starts(&second), [Some(100_000)], "{length:?}");
     }
 }

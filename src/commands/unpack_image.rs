@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Client;
-use crate::image::{self, Cancel, Digest, Job, Location};
+use crate::image::{self, Cancel, Digest, Job, Location, Written};
 use crate::report::{Report, Reporter};
 use crate::sys::signal;
 use crate::units::{Bytes, MaxWindow};
@@ -75,8 +75,8 @@ pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
         failed: "the archive is not unpacked",
     };
     carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
-        require_free(&job.target)?;
-        image::unpack(job, http, reporter)
+        let outcome = require_free(job.target()).and_then(|()| image::unpack(job, http, reporter));
+        Written { outcome: outcome.map(|report| vec![report]), state: None }
     })
 }
 

@@ -1,13 +1,12 @@
 //! `bedplate write-image`: one image to one device or file.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::error::Result;
 use crate::http::Client;
-use crate::image::{self, Cancel, Digest, Job, Location, TargetKind};
-use crate::report::{ErrorReport, ImageReport, Outcome, Report, Reporter, StepReport};
+use crate::image::{self, Cancel, Digest, Job, Location, TargetKind, Written};
+use crate::report::{ErrorReport, Outcome, Report, Reporter, StepReport};
 use crate::sys::{files, memory, signal};
 use crate::units::{Bytes, MaxWindow};
 
@@ -19,8 +18,9 @@ pub struct Options {
     /// Address (http, https, file) or path of the image
     pub source: Location,
 
-    /// Block device, or regular file, which is made if it is absent
-    pub target: PathBuf,
+    /// Block device, or regular file, which is made if it is absent; several get the same from one download
+    #[arg(required = true, value_name = "TARGET")]
+    pub targets: Vec<PathBuf>,
 
     /// Digest of the image as it is published, packed: md5, sha1, sha256 or sha512; repeatable
     #[arg(long = "digest", value_name = "ALG:HEX")]
@@ -51,8 +51,9 @@ impl Options {
     /// The same as a job.
     #[must_use]
     pub fn job(&self) -> Job {
-        let mut job =
-            Job::new(format!("write-image {}", self.target.display()), self.source.clone(), self.target.clone());
+        let names: Vec<_> = self.targets.iter().map(|target| target.display().to_string()).collect();
+        let mut job = Job::new(format!("write-image {}", names.join(" ")), self.source.clone(), PathBuf::new());
+        job.targets.clone_from(&self.targets);
         job.target_kind = TargetKind::DeviceOrFile;
         job.size = self.size.map(Bytes::new);
         job.container_digests.clone_from(&self.digests);
@@ -85,28 +86,28 @@ pub(super) fn carry_out(
     report_file: Option<&Path>,
     reporter: &Reporter,
     words: &Words,
-    act: impl FnOnce(&Job) -> Result<ImageReport>,
+    act: impl FnOnce(&Job) -> Written,
 ) -> Report {
     let began = Instant::now();
-    let (source, target) = (&job.source, job.target.display());
+    let (source, target) = (&job.source, job.target_names());
     reporter.run_started(&format!("{} {source} to {target}", words.gerund));
     reporter.step_started(&job.step, &format!("{} {source} to {target}", words.verb));
     let written = act(job);
-    match &written {
-        Ok(image) => reporter.step_finished(&job.step, Some(image.bytes_written)),
+    match &written.outcome {
+        Ok(images) => reporter.step_finished(&job.step, images.first().map(|image| image.bytes_written)),
         Err(error) => reporter.step_failed(&job.step, error),
     }
     let mut report = report_of(job, &written, reporter.id());
     report.seconds = began.elapsed().as_secs_f64();
     report.peak_memory = memory::peak();
     let saved = report_file.map_or(Ok(()), |path| save(&report, path));
-    match (&written, &saved) {
+    match (&written.outcome, &saved) {
         (Ok(_), Ok(())) => reporter.run_finished(words.done, None),
         (Err(error), _) => reporter.run_finished(words.failed, Some(error)),
         (Ok(_), Err(error)) => reporter.run_finished(&format!("{}, its report is not", words.done), Some(error)),
     }
     match saved {
-        Err(error) if written.is_ok() => {
+        Err(error) if written.outcome.is_ok() => {
             Report { outcome: Outcome::Failed, error: Some(ErrorReport::of(&error, None)), ..report }
         }
         Err(error) => Report { warnings: vec![error.to_string()], ..report },
@@ -114,13 +115,13 @@ pub(super) fn carry_out(
     }
 }
 
-fn report_of(job: &Job, written: &Result<ImageReport>, run: String) -> Report {
-    let (outcome, error) = match written {
+fn report_of(job: &Job, written: &Written, run: String) -> Report {
+    let (outcome, error) = match &written.outcome {
         Ok(_) => (Outcome::Done, None),
         Err(error) => (Outcome::Failed, Some(ErrorReport::of(error, Some(&job.step)))),
     };
-    let images: Vec<_> = written.iter().cloned().collect();
-    let steps = images.iter().map(|image| StepReport {
+    let images: Vec<_> = written.outcome.iter().flatten().cloned().collect();
+    let steps = images.first().map(|image| StepReport {
         step: job.step.clone(),
         seconds: image.seconds,
         bytes: Some(image.bytes_written),
@@ -131,9 +132,8 @@ fn report_of(job: &Job, written: &Result<ImageReport>, run: String) -> Report {
         outcome,
         error,
         plan_digest: None,
-        // No plan names a disk here, and what an image made of one is not looked into.
-        disks: BTreeMap::new(),
-        steps: steps.collect(),
+        disks: job.targets.iter().filter_map(|it| Some((it.display().to_string(), written.state?))).collect(),
+        steps: steps.into_iter().collect(),
         images,
         warnings: Vec::new(),
         seconds: 0.0,

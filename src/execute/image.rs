@@ -36,7 +36,8 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
     job.digests = parse(digests)?;
     job.container_digests = parse(container_digests)?;
     job.cancel = Cancel::with_flag(signal::cancel_flag());
-    let report = image::write(&job, inputs.http, inputs.reporter)?;
+    let mut reports = image::write(&job, inputs.http, inputs.reporter).outcome?;
+    let report = reports.pop().ok_or_else(|| Error::bug(format!("{id} has no report")))?;
     let scratch = Path::new("/run/bedplate/grow");
     adoption::adopt(target, format, label.as_deref(), uuid, scratch)
         .map_err(|error| error.within(format!("making the file system on {target} its own")))?;

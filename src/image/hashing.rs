@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::digest::{Digest, Hashers};
-use super::piece::Piece;
-use super::proof::Segments;
+use super::piece::{PIECE, Piece};
+use crate::units::widen;
 
-/// Hashes the image.
-pub(super) struct Hashing {
-    pub(super) digests: Hashers,
-    pub(super) segments: Option<Segments>,
-    pub(super) pieces: Receiver<Arc<Piece>>,
-}
-
-impl Hashing {
-    pub(super) fn run(mut self) -> (Vec<Digest>, Vec<u64>) {
-        while let Ok(piece) = self.pieces.recv() {
-            self.digests.update(piece.bytes());
-            if let Some(segments) = &mut self.segments {
-                segments.update(piece.bytes());
-            }
+/// Hashes pieces until no more come.
+pub(super) fn run(mut digests: Hashers, pieces: &Receiver<Arc<Piece>>) -> Vec<Digest> {
+    let mut zeros = Vec::new();
+    while let Ok(piece) = pieces.recv() {
+        if let Some(bytes) = piece.bytes() {
+            digests.update(bytes);
+            continue;
         }
-        (self.digests.finish(), self.segments.map(Segments::finish).unwrap_or_default())
+        zeros.resize(PIECE, 0);
+        let mut left = piece.length();
+        while left > 0 {
+            let count = left.min(widen(PIECE));
+            digests.update(usize::try_from(count).ok().and_then(|count| zeros.get(..count)).unwrap_or_default());
+            left -= count;
+        }
     }
+    digests.finish()
 }

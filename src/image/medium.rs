@@ -1,9 +1,27 @@
-//! Writing at an offset, and what errors of a medium are called.
+//! What the writer needs of a medium, and what its errors are called.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 
 use crate::error::{Error, Kind};
 use crate::units::widen;
+
+/// What is written to. A trait, so that tests can have media that fail.
+pub(super) trait Medium: Send {
+    /// Writes at an offset; fewer bytes than given are no error.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Has the medium itself make whole grains zero and give their room back.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot promise that they read as zeros: then they must be written.
+    fn punch(&mut self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Whether everything that was not written since the beginning reads as zeros.
+    fn is_blank(&self) -> bool;
+
+    /// Makes everything durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
 
 /// An error at a byte of the image.
 pub(super) fn at_byte(at: u64, total: Option<u64>, cause: &io::Error) -> Error {
@@ -20,15 +38,14 @@ pub(super) fn medium_words(cause: &io::Error) -> String {
 }
 
 /// Writes all bytes at an offset; on error with the offset that was reached.
-pub(super) fn write_at(
-    medium: &mut (impl Write + Seek),
+pub(super) fn write_all_at(
+    medium: &mut impl Medium,
     offset: u64,
     mut bytes: &[u8],
 ) -> std::result::Result<(), (u64, io::Error)> {
     let mut at = offset;
-    medium.seek(SeekFrom::Start(at)).map_err(|cause| (at, cause))?;
     while !bytes.is_empty() {
-        match medium.write(bytes) {
+        match medium.write_at(at, bytes) {
             Ok(0) => return Err((at, io::Error::from_raw_os_error(nix::libc::ENOSPC))),
             Ok(count) => {
                 bytes = bytes.get(count..).unwrap_or_default();

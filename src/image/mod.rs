@@ -1,7 +1,8 @@
 //! Streams: an image goes from where it lies to the medium, and is proved there.
 //!
-//! [`write()`] fetches, unpacks, hashes and writes at the same time (`pipeline`), flushes, and reads the medium back. Digests
-//! and sizes that the request gives are compared before the read-back; a difference is an error, never a warning.
+//! [`write()`] fetches, unpacks, hashes, writes and reads back at the same time (`pipeline`). What makes an image start or
+//! mount is written last, when digests and sizes that the request gives are met and the medium has given back what was
+//! written; a difference is an error, never a warning.
 //! [`probe`] asks beforehand whether an image is there and is what the request says, so that nothing is destroyed for one
 //! that is not.
 
@@ -15,13 +16,13 @@ mod fetch;
 mod form;
 mod hashing;
 mod http_source;
+mod ledger;
 mod location;
 mod medium;
 mod mirrors;
 mod patience;
 mod piece;
 mod pipeline;
-#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
 mod portion;
 mod producer;
 mod proof;
@@ -31,22 +32,23 @@ mod qcow2;
 #[cfg_attr(not(test), allow(dead_code, reason = "the forms that are read in parts are its callers"))]
 mod ranged;
 mod source;
+mod split;
 mod target;
 #[cfg(test)]
 mod testing;
 mod unpack;
+mod writer;
+mod writing;
+mod zeros;
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use log::{debug, warn};
+use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Client;
 use crate::report::{ImageReport, Reporter};
 use crate::request::Container;
-use crate::sys::block::AlignedBuffer;
 use crate::units::{Bytes, MaxWindow, widen};
 
 pub use cancel::Cancel;
@@ -56,11 +58,9 @@ pub use location::Location;
 use source::Access;
 pub use source::Source;
 pub use target::TargetKind;
+pub use writing::{Written, write};
 
-use bounds::Bounds;
 use form::HEAD;
-use piece::PIECE;
-use pipeline::{Flow, Flowed};
 use target::Target;
 use unpack::Codec;
 
@@ -79,8 +79,8 @@ pub struct Job {
     pub source: Location,
     /// Further servers that publish the same file; each is asked when those before it fail.
     pub mirrors: Vec<Location>,
-    /// Where it goes.
-    pub target: PathBuf,
+    /// Where it goes; every target gets the same.
+    pub targets: Vec<PathBuf>,
     /// What may stand there.
     pub target_kind: TargetKind,
     /// How the image is packed; what is found must be that. Without it what is found counts.
@@ -111,7 +111,7 @@ impl Job {
             step: step.into(),
             source,
             mirrors: Vec::new(),
-            target: target.into(),
+            targets: vec![target.into()],
             target_kind: TargetKind::Device,
             container: None,
             size: None,
@@ -135,6 +135,19 @@ impl Job {
             cancel: &self.cancel,
             patience: self.patience,
         }
+    }
+}
+
+impl Job {
+    /// The first target, or the only one.
+    pub(crate) fn target(&self) -> &Path {
+        self.targets.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The targets, for messages.
+    #[must_use]
+    pub fn target_names(&self) -> String {
+        self.targets.iter().map(|target| target.display().to_string()).collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -173,7 +186,7 @@ impl Probe {
         container_size: Option<Bytes>,
         max_window: MaxWindow,
     ) -> Result<()> {
-        codec(&self.form, container, &self.head, max_window)?;
+        unpacking(&self.form, container, &self.head, max_window)?;
         check_container_size(self.length, container_size)
     }
 }
@@ -205,81 +218,16 @@ pub fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<ImageRe
     archive::unpack(job, client, reporter)
 }
 
-/// Writes an image and proves it.
-///
-/// # Errors
-/// `Image`: unreachable, truncated, corrupt, another form, size or digest than expected, larger than its target. `Medium`:
-/// an error of writing or reading, or other bytes on reading back. `Refused` and `Hardware`: the target is in use, absent,
-/// or not a block device. `Terminated`: [`Job::cancel`]. The message names source or target, byte and cause.
-pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Result<ImageReport> {
-    let began = Instant::now();
-    let doing = |error: Error| error.within(format!("writing image to {}", job.target.display()));
-    let mut target = Target::open(&job.target, job.target_kind).map_err(doing)?;
-    let flowed = stream(job, client, reporter, &mut target).map_err(doing)?;
-    let proved = check_digests(job, &flowed).map_err(doing)?;
-    target.flush_medium().map_err(doing)?;
-    if job.read_back {
-        debug!("{}: reading {} bytes back", job.target.display(), flowed.written);
-        let on_read = |position| reporter.progress(&job.step, position, Some(flowed.written));
-        target.read_back(&flowed.segments, flowed.written, &job.cancel, on_read).map_err(doing)?;
-    }
-    Ok(ImageReport {
-        source: job.source.to_string(),
-        target: job.target.display().to_string(),
-        bytes_read: flowed.fetched,
-        bytes_written: flowed.written,
-        seconds: began.elapsed().as_secs_f64(),
-        digests: flowed.digests.iter().map(ToString::to_string).collect(),
-        proved,
-    })
-}
-
-/// Opens the source, compares what can be compared beforehand, and moves the image.
-fn stream(job: &Job, client: &Client, reporter: &Reporter, target: &mut Target) -> Result<Flowed> {
-    let room = target.room().map(|room| (room, job.target.display().to_string()));
-    let mut bounds = Bounds { size: job.size.map(Bytes::get), room };
-    if let Some(size) = bounds.size {
-        bounds.check_exact(size)?;
-    }
-    let from = |error: Error| error.within(job.source.to_string());
-    let mut source = source::open(&job.access(client))?;
-    check_container_size(source.length(), job.container_size).map_err(from)?;
-    let head = read_head(&mut source)?;
-    let codec = codec(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;
-    if codec.is_none()
-        && let Some(length) = source.length()
-    {
-        bounds.check_exact(length).map_err(from)?;
-        bounds.size = Some(length);
-    }
-    let total = bounds.size;
-    if total.is_none() && job.digests.is_empty() && job.container_digests.is_empty() && codec.is_none() {
-        warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
-    }
-    target.begin()?;
-    let flow = Flow {
-        name: job.source.to_string(),
-        source: Cursor::new(head).chain(source),
-        codec,
-        bounds,
-        digests: job.digests.clone(),
-        container_digests: job.container_digests.clone(),
-        keeps_segments: job.read_back,
-        cancel: job.cancel.clone(),
-    };
-    pipeline::run(flow, target, |written| reporter.progress(&job.step, written, total))
-}
-
-/// What unpacks an image that begins like this; nothing for a raw one.
+/// How an image that begins like this is packed, and what unpacks it; nothing for a raw one.
 ///
 /// # Errors
 /// `Image`: it is packed in another way than expected, or its first bytes cannot be unpacked to those of an image.
-fn codec(
+fn unpacking(
     form: &Form,
     expected: Option<Container>,
     head: &[u8],
     max_window: MaxWindow,
-) -> Result<Option<Box<dyn Codec>>> {
+) -> Result<(Container, Option<Box<dyn Codec>>)> {
     let fault = |reason: String| Error::new(Kind::Image, reason);
     let container = form.container(expected).map_err(fault)?;
     let codec = || unpack::codec(container, max_window).context(Kind::Bug, || "preparing to unpack");
@@ -289,7 +237,7 @@ fn codec(
             producer::check_inside(&first)?;
         }
     }
-    codec()
+    Ok((container, codec()?))
 }
 
 /// The first bytes of a stream, fewer only when it has no more.
@@ -308,57 +256,11 @@ fn check_container_size(found: Option<u64>, expected: Option<Bytes>) -> Result<(
     }
 }
 
-/// Compares all digests and sizes that are expected; tells whether there were any.
-fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
-    check_container_size(Some(flowed.fetched), job.container_size)
-        .map_err(|error| error.within(job.source.to_string()))?;
-    let compared =
-        [("the image", &job.digests, &flowed.digests), ("the file", &job.container_digests, &flowed.container_digests)];
-    for (what, expected, computed) in compared {
-        if let Some((wanted, found)) = digest::first_difference(expected, computed) {
-            let text = format!("{}: digest of {what} is {found}, expected {wanted}", job.source);
-            return Err(Error::new(Kind::Image, text));
-        }
-    }
-    let has_size = job.size.is_some() || job.container_size.is_some();
-    Ok(has_size || !job.digests.is_empty() || !job.container_digests.is_empty())
-}
-
 /// Writes bytes that are in memory to the start of a block device, flushes, reads them back and compares each one.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_bytes(bytes: &[u8], target: &Path, kind: TargetKind) -> Result<()> {
     let doing = |error: Error| error.within(format!("writing {} bytes to {}", bytes.len(), target.display()));
-    let mut open = Target::open(target, kind).map_err(doing)?;
-    write_all(bytes, &mut open).map_err(doing)
-}
-
-fn write_all(bytes: &[u8], target: &mut Target) -> Result<()> {
-    let length = widen(bytes.len());
-    if let Some(room) = target.room().filter(|&room| length > room) {
-        return Err(Error::new(Kind::Image, format!("the target holds {room} bytes")));
-    }
-    target.begin()?;
-    let mut buffer = AlignedBuffer::new(PIECE);
-    let mut offset: u64 = 0;
-    for piece in bytes.chunks(PIECE) {
-        buffer[..piece.len()].copy_from_slice(piece);
-        medium::write_at(target, offset, &buffer[..piece.len()]).map_err(|(at, cause)| {
-            let text = format!("at byte {at} of {length}: {}", medium::medium_words(&cause));
-            Error::new(Kind::Medium, text)
-        })?;
-        offset = offset.saturating_add(widen(piece.len()));
-    }
-    target.flush_medium()?;
-    let found = target.read_exactly(bytes.len())?;
-    match found.iter().zip(bytes).position(|(now, then)| now != then) {
-        Some(at) => {
-            Err(Error::new(Kind::Medium, format!("reading back: byte {at} of {length} is not what was written")))
-        }
-        None if found.len() < bytes.len() => {
-            Err(Error::new(Kind::Medium, format!("reading back: at byte {} of {length}: the medium ends", found.len())))
-        }
-        None => Ok(()),
-    }
+    Target::open(target, kind).and_then(|mut open| open.write_whole(bytes)).map_err(doing)
 }

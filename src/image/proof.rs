@@ -1,46 +1,40 @@
-//! Hashes of what was written, by segment, to compare with what the medium gives back.
-//!
-//! XXH3 is used: at more than 10 GB/s a core it costs nothing beside the reading, and a faulty medium is no adversary that
-//! would look for collisions in 64 bits. Segments bound the memory (512 KiB for 1 TiB) and say where a difference lies.
+//! Reading back what was written, while more is written and after that, and comparing it.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::{self, Read};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
-use crate::units::widen;
 use twox_hash::XxHash3_64;
 
-/// Bytes under one hash.
-const SEGMENT: u64 = 16 << 20;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::sys::block::AlignedBuffer;
+use crate::units::widen;
 
-/// Hashes of a stream, segment by segment.
-#[derive(Default)]
-pub(super) struct Segments {
-    done: Vec<u64>,
-    current: XxHash3_64,
-    length: u64,
+use super::ledger::Segment;
+use super::medium::medium_words;
+use super::piece::PIECE;
+
+/// Segments that are read in one go while the image is still written; before each go the medium is flushed.
+const BATCH: usize = 8;
+
+/// What can be read at any place.
+pub(super) trait ReadAt: Send + Sync + 'static {
+    fn read_from(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes sure that what is read comes from the medium.
+    fn sync(&self) -> io::Result<()>;
 }
 
-impl Segments {
-    pub(super) fn update(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = SEGMENT - self.length % SEGMENT;
-            let count = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
-            let (now, rest) = bytes.split_at(count);
-            self.current.write(now);
-            self.length = self.length.saturating_add(widen(count));
-            if self.length.is_multiple_of(SEGMENT) {
-                self.done.push(std::mem::take(&mut self.current).finish());
-            }
-            bytes = rest;
-        }
+impl ReadAt for File {
+    fn read_from(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
     }
 
-    /// The hashes, the last one that of the unfinished segment.
-    pub(super) fn finish(mut self) -> Vec<u64> {
-        if !self.length.is_multiple_of(SEGMENT) {
-            self.done.push(self.current.finish());
-        }
-        self.done
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
     }
 }
 
@@ -53,114 +47,254 @@ pub(super) enum Difference {
     Ends(u64),
     /// It cannot be read here.
     Unreadable(u64, io::Error),
-    /// The caller wanted to stop.
-    Stopped(crate::error::Error),
 }
 
-/// Reads `length` bytes and compares their hashes with those that were taken while writing.
-///
-/// Whole buffers are asked for, so that direct I/O finds its alignment; `on_read` gets every position.
-pub(super) fn compare(
-    medium: &mut impl Read,
-    buffer: &mut [u8],
-    expected: &[u64],
-    length: u64,
-    mut on_read: impl FnMut(u64) -> crate::error::Result<()>,
-) -> Result<(), Difference> {
-    let mut found = Segments::default();
-    let differs = |index: usize| {
-        let start = SEGMENT.saturating_mul(widen(index));
-        Difference::Between(start, start.saturating_add(SEGMENT).min(length))
-    };
-    let mut checked = 0;
-    while found.length < length {
-        let position = found.length;
-        let count = match medium.read(buffer) {
-            Ok(0) => return Err(Difference::Ends(position)),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Difference::Unreadable(position, error)),
+impl From<Difference> for Error {
+    fn from(difference: Difference) -> Self {
+        let words = match difference {
+            Difference::Between(start, end) => format!("bytes {start} to {end} are not what was written"),
+            Difference::Ends(at) => format!("at byte {at}: the medium ends"),
+            Difference::Unreadable(at, cause) => format!("at byte {at}: {}", medium_words(&cause)),
         };
-        let left = usize::try_from(length - position).unwrap_or(usize::MAX);
-        found.update(&buffer[..count.min(left)]);
-        while let Some(hash) = found.done.get(checked) {
-            if expected.get(checked) != Some(hash) {
-                return Err(differs(checked));
-            }
-            checked += 1;
-        }
-        on_read(found.length).map_err(Difference::Stopped)?;
+        Self::new(Kind::Medium, format!("reading back: {words}"))
     }
-    let found = found.finish();
-    if found.get(checked..) == expected.get(checked..) { Ok(()) } else { Err(differs(checked)) }
+}
+
+/// Reads what was written of a segment and compares its hash. Whole buffers are asked for, so that direct I/O finds its
+/// alignment.
+pub(super) fn compare(medium: &impl ReadAt, buffer: &mut [u8], segment: &Segment) -> Result<(), Difference> {
+    let mut hash = XxHash3_64::new();
+    let mut end = segment.start;
+    for (start, length) in segment.runs() {
+        end = start + length;
+        let mut at = start;
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let part = buffer.get_mut(..want).unwrap_or_default();
+            read_full(medium, part, at)?;
+            hash.write(part);
+            at += widen(want);
+        }
+    }
+    if hash.finish() == segment.hash { Ok(()) } else { Err(Difference::Between(segment.start, end)) }
+}
+
+/// Fills the buffer.
+pub(super) fn read_full(medium: &impl ReadAt, mut buffer: &mut [u8], offset: u64) -> Result<(), Difference> {
+    let mut at = offset;
+    while !buffer.is_empty() {
+        match medium.read_from(at, buffer) {
+            Ok(0) => return Err(Difference::Ends(at)),
+            Ok(count) => {
+                buffer = buffer.get_mut(count..).unwrap_or_default();
+                at = at.saturating_add(widen(count));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Difference::Unreadable(at, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Threads that read back one medium.
+pub(super) struct ReadBack {
+    queue: Arc<Queue>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Segments that wait to be read, and how it stands.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    segments: VecDeque<Segment>,
+    /// No more will come.
+    is_closed: bool,
+    /// Stop, whatever is left.
+    is_over: bool,
+    failure: Option<Difference>,
+}
+
+impl ReadBack {
+    /// Starts reading from `medium`. `overlaps`: whether it begins while more is written; disks whose heads would have to
+    /// move there and back are better left until the end.
+    pub(super) fn start<R: ReadAt>(medium: R, workers: usize, overlaps: bool) -> Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let medium = Arc::new(medium);
+        let mut handles = Vec::new();
+        for number in 0..workers.max(1) {
+            let (queue, medium) = (Arc::clone(&queue), Arc::clone(&medium));
+            let begins_early = overlaps && number == 0;
+            let run = move || queue.work(&*medium, begins_early);
+            let thread = thread::Builder::new().name("image-proof".to_owned()).spawn(run);
+            handles.push(thread.context(Kind::Bug, || "starting thread image-proof")?);
+        }
+        Ok(Self { queue, workers: handles })
+    }
+
+    /// Something more can be read.
+    ///
+    /// # Errors
+    /// `Medium`: what was read already is not what was written.
+    pub(super) fn add(&self, segment: Segment) -> Result<()> {
+        let mut state = self.queue.lock();
+        if let Some(difference) = state.failure.take() {
+            return Err(difference.into());
+        }
+        state.segments.push_back(segment);
+        self.queue.changed.notify_all();
+        Ok(())
+    }
+
+    /// No more will come.
+    pub(super) fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.queue.changed.notify_all();
+    }
+
+    /// Whether everything has been read, or something was found.
+    pub(super) fn is_done(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// `Medium`: something that was read is not what was written, or cannot be read.
+    pub(super) fn join(mut self) -> Result<()> {
+        self.close();
+        for worker in self.workers.drain(..) {
+            worker.join().map_err(|_| Error::bug("a thread that reads back has panicked"))?;
+        }
+        let failure = self.queue.lock().failure.take();
+        failure.map_or(Ok(()), |difference| Err(difference.into()))
+    }
+}
+
+/// Nothing is read for a run that has ended.
+impl Drop for ReadBack {
+    fn drop(&mut self) {
+        self.queue.lock().is_over = true;
+        self.queue.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a thread that panicked held is a queue that is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, medium: &impl ReadAt, begins_early: bool) {
+        let mut buffer = AlignedBuffer::new(PIECE);
+        while let Some((segments, is_early)) = self.next(begins_early) {
+            let mut flushed = if is_early { medium.sync() } else { Ok(()) };
+            for segment in &segments {
+                let outcome = match std::mem::replace(&mut flushed, Ok(())) {
+                    Ok(()) => compare(medium, &mut buffer, segment),
+                    Err(cause) => Err(Difference::Unreadable(segment.start, cause)),
+                };
+                let mut state = self.lock();
+                if let Err(difference) = outcome {
+                    state.is_over = true;
+                    // The first one stands.
+                    state.failure.get_or_insert(difference);
+                    self.changed.notify_all();
+                }
+                if state.is_over {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What to read next, and whether more is written meanwhile; nothing when all is read.
+    fn next(&self, begins_early: bool) -> Option<(Vec<Segment>, bool)> {
+        let mut state = self.lock();
+        loop {
+            if state.is_over {
+                return None;
+            }
+            if state.is_closed {
+                return state.segments.pop_front().map(|segment| (vec![segment], false));
+            }
+            if begins_early && state.segments.len() >= BATCH {
+                return Some((state.segments.drain(..BATCH).collect(), true));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use nix::errno::Errno;
-    use proptest::prelude::*;
 
     use super::*;
-    use crate::image::testing::Choppy;
+    use crate::image::ledger::{Ledger, SEGMENT};
+    use crate::image::testing::Plate;
 
-    fn hashes(bytes: &[u8]) -> Vec<u64> {
-        let mut segments = Segments::default();
-        segments.update(bytes);
-        segments.finish()
+    fn noted(bytes: &[u8]) -> Vec<Segment> {
+        let mut ledger = Ledger::new();
+        ledger.note(0, bytes);
+        ledger.settled(u64::MAX).collect()
     }
 
-    fn compared(medium: &mut Choppy, written: &[u8]) -> String {
-        let mut buffer = vec![0; 1 << 20];
-        match compare(medium, &mut buffer, &hashes(written), written.len() as u64, |_| Ok(())) {
+    fn compared(plate: &Plate, written: &[u8], overlaps: bool) -> String {
+        let read_back = ReadBack::start(plate.clone(), 2, overlaps).unwrap();
+        let added = noted(written).into_iter().try_for_each(|segment| read_back.add(segment));
+        match added.and_then(|()| read_back.join()) {
             Ok(()) => "equal".to_owned(),
-            Err(Difference::Between(start, end)) => format!("differs in {start}..{end}"),
-            Err(Difference::Ends(at)) => format!("ends at {at}"),
-            Err(Difference::Unreadable(at, error)) => format!("unreadable at {at}: {error}"),
-            Err(Difference::Stopped(error)) => error.to_string(),
+            Err(error) => error.to_string(),
         }
     }
 
     #[test]
     fn a_difference_is_found_and_located_by_segment() {
-        let written = vec![1; 2 * (16 << 20) + 5];
-        let read = |at: Option<usize>| {
-            let mut bytes = written.clone();
-            if let Some(at) = at {
-                bytes[at] ^= 1;
-            }
-            compared(&mut Choppy::new(bytes, vec![1 << 20]), &written)
-        };
-        assert_eq!(read(None), "equal");
-        assert_eq!(read(Some(0)), "differs in 0..16777216");
-        assert_eq!(read(Some(16_777_216)), "differs in 16777216..33554432");
-        assert_eq!(read(Some(33_554_436)), "differs in 33554432..33554437");
+        let written = vec![1; 2 * (16 << 20) + (128 << 10)];
+        for overlaps in [false, true] {
+            let read = |at: Option<usize>| {
+                let mut bytes = written.clone();
+                if let Some(at) = at {
+                    bytes[at] ^= 1;
+                }
+                compared(&Plate::holding(bytes), &written, overlaps)
+            };
+            let words = |range: &str| format!("reading back: bytes {range} are not what was written");
+            assert_eq!(read(None), "equal");
+            assert_eq!(read(Some(0)), words("0 to 16777216"));
+            assert_eq!(read(Some(16_777_216)), words("16777216 to 33554432"));
+            assert_eq!(read(Some(33_554_436)), words("33554432 to 33685504"));
+        }
     }
 
     #[test]
     fn an_unreadable_or_short_medium_is_named_with_its_offset() {
-        let written = vec![1; 5000];
-        let mut broken = Choppy::new(written.clone(), vec![512]);
+        let written = vec![1; 256 << 10];
+        let mut broken = Plate::holding(written.clone());
+        broken.steps = vec![0, 512];
         broken.fault = Some((1024, Errno::EIO));
-        assert_eq!(compared(&mut broken, &written), "unreadable at 1024: Input/output error (os error 5)");
-        let mut short = Choppy::new(written[..4096].to_vec(), vec![512]);
-        assert_eq!(compared(&mut short, &written), "ends at 4096");
+        assert_eq!(compared(&broken, &written, false), "reading back: at byte 1024: I/O error");
+        let short = Plate::holding(written[..4096].to_vec());
+        assert_eq!(compared(&short, &written, false), "reading back: at byte 4096: the medium ends");
     }
 
     #[test]
-    fn what_lies_beyond_the_image_does_not_matter() {
-        let written = vec![1; 5000];
-        let mut longer = written.clone();
-        longer.extend([9; 500]);
-        assert_eq!(compared(&mut Choppy::new(longer, vec![4096]), &written), "equal");
-    }
-
-    proptest! {
-        #[test]
-        fn segments_do_not_depend_on_how_the_bytes_arrive(
-            bytes in proptest::collection::vec(any::<u8>(), 0..5000),
-            steps in proptest::collection::vec(0usize..600, 1..20),
-        ) {
-            prop_assert_eq!(compared(&mut Choppy::new(bytes.clone(), steps), &bytes), "equal");
+    fn what_was_written_is_compared_while_more_is_written() {
+        let written = vec![1; usize::try_from(SEGMENT).unwrap() * (BATCH + 1)];
+        let mut bytes = written.clone();
+        bytes[5] = 0;
+        let read_back = ReadBack::start(Plate::holding(bytes), 2, true).unwrap();
+        for segment in noted(&written) {
+            read_back.add(segment).unwrap();
         }
+        while !read_back.is_done() {
+            thread::yield_now();
+        }
+        assert!(read_back.join().unwrap_err().to_string().contains("bytes 0 to 16777216 are not"));
     }
 }

@@ -1,18 +1,21 @@
 //! What is written to: a block device, or a regular file that stands for one.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+use log::warn;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::sys::block::{self, ALIGNMENT, AlignedBuffer, Geometry};
 use crate::units::{Bytes, widen};
 
-use super::cancel::Cancel;
-use super::medium::medium_words;
+use super::medium::{Medium, medium_words, write_all_at};
 use super::piece::PIECE;
-use super::proof::{self, Difference};
+use super::proof::{self, ReadAt as _};
+use super::writer::{Body, WITHHELD};
+use super::zeros::is_zero;
 
 /// What may stand where the image goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,17 @@ pub(super) struct Target {
     plain: File,
     /// Past the page cache, where that is possible.
     direct: Option<File>,
-    room: Option<u64>,
-    position: u64,
+    /// Of a block device.
+    geometry: Option<Geometry>,
+    holes: Holes,
+}
+
+/// Whether the device makes zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    Untried,
+    Proved,
+    Refused,
 }
 
 impl Target {
@@ -49,13 +61,8 @@ impl Target {
         if block::is_read_only(&plain)? {
             return Err(Error::new(Kind::Medium, format!("opening {}: the device is read-only", path.display())));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            plain,
-            direct: block::open_direct(path, true).ok(),
-            room: Some(geometry.size.get()),
-            position: 0,
-        })
+        let direct = block::open_direct(path, true).ok();
+        Ok(Self { path: path.to_owned(), plain, direct, geometry: Some(geometry), holes: Holes::Untried })
     }
 
     fn open_file(path: &Path) -> Result<Self> {
@@ -63,23 +70,67 @@ impl Target {
         // It is cut when the first byte is written: until then everything may still turn out wrong.
         let plain = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let plain = plain.context(Kind::Medium, opening)?;
-        Ok(Self { path: path.to_owned(), plain, direct: block::open_direct(path, true).ok(), room: None, position: 0 })
+        let direct = block::open_direct(path, true).ok();
+        Ok(Self { path: path.to_owned(), plain, direct, geometry: None, holes: Holes::Refused })
+    }
+
+    /// Its path, for messages and reports.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// What it holds; a regular file has no limit of its own.
     pub(super) fn room(&self) -> Option<u64> {
-        self.room
+        self.geometry.map(|geometry| geometry.size.get())
     }
 
-    /// Prepares for the first write.
-    pub(super) fn begin(&self) -> Result<()> {
-        if self.room.is_none() {
-            self.plain.set_len(0).context(Kind::Medium, || "emptying the file")?;
+    /// Whether its heads would have to move to read what was written before.
+    pub(super) fn is_rotational(&self) -> bool {
+        self.geometry.is_some() && block::is_rotational(&self.plain)
+    }
+
+    /// Prepares for the first write: from now on the target holds neither a partition table nor a file system.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        match self.geometry {
+            None => self.plain.set_len(0).context(Kind::Medium, || "emptying the file"),
+            Some(geometry) => {
+                self.erase_start()?;
+                self.erase_backup_table(geometry)
+            }
+        }
+    }
+
+    /// Takes back what makes a started image start.
+    pub(super) fn conceal(&mut self) -> Result<()> {
+        if self.geometry.is_none() { self.begin() } else { self.erase_start() }
+    }
+
+    fn erase_start(&mut self) -> Result<()> {
+        let length = self.room().unwrap_or(WITHHELD).min(WITHHELD);
+        self.overwrite(0, usize::try_from(length).unwrap_or(PIECE))
+    }
+
+    /// A firmware that finds no table at the start looks for its copy in the last sector, and may restore it.
+    fn erase_backup_table(&mut self, geometry: Geometry) -> Result<()> {
+        let (size, sector) = (geometry.size.get(), u64::from(geometry.sector_size.get()));
+        let Some(last) = size.checked_sub(sector) else { return Ok(()) };
+        let mut mark = [0; 8];
+        self.plain.read_exact_at(&mut mark, last).context(Kind::Medium, || "reading the last sector")?;
+        if mark == *b"EFI PART" {
+            self.overwrite(last, usize::try_from(sector).unwrap_or(ALIGNMENT))?;
         }
         Ok(())
     }
 
-    /// Makes everything durable.
+    fn overwrite(&mut self, offset: u64, length: usize) -> Result<()> {
+        let zeros = AlignedBuffer::new(length);
+        write_all_at(self, offset, &zeros).map_err(|(at, cause)| {
+            Error::new(Kind::Medium, format!("erasing what was there: at byte {at}: {}", medium_words(&cause)))
+        })?;
+        self.flush_medium()
+    }
+
+    /// Makes everything durable, and drops what the page cache holds.
     pub(super) fn flush_medium(&self) -> Result<()> {
         if let Some(direct) = &self.direct {
             direct.sync_data().context(Kind::Medium, || "flushing")?;
@@ -87,87 +138,115 @@ impl Target {
         block::flush(&self.plain)
     }
 
-    /// Reads the first `length` bytes from the medium and compares them with the hashes taken while writing.
-    pub(super) fn read_back(
-        &self,
-        expected: &[u64],
-        length: u64,
-        cancel: &Cancel,
-        mut on_read: impl FnMut(u64),
-    ) -> Result<()> {
-        let fault = |text: String| Error::new(Kind::Medium, format!("reading back: {text}"));
-        // A fresh descriptor; `flush_medium` has dropped what the cache held, for file systems without direct I/O.
-        let mut medium = match block::open_direct(&self.path, false) {
-            Ok(direct) => direct,
-            Err(_) => File::open(&self.path).context(Kind::Medium, || "opening to read back")?,
-        };
-        let mut buffer = AlignedBuffer::new(PIECE);
-        let compared = proof::compare(&mut medium, &mut buffer, expected, length, |position| {
-            on_read(position);
-            cancel.check()
-        });
-        compared.map_err(|difference| match difference {
-            Difference::Between(start, end) => {
-                fault(format!("bytes {start} to {end} of {length} are not what was written"))
-            }
-            Difference::Ends(at) => fault(format!("at byte {at} of {length}: the medium ends")),
-            Difference::Unreadable(at, cause) => fault(format!("at byte {at} of {length}: {}", medium_words(&cause))),
-            Difference::Stopped(error) => error,
-        })
+    /// Writes what was withheld, last its first block, and reads it back.
+    pub(super) fn reveal(&mut self, body: &Body) -> Result<()> {
+        if self.geometry.is_none() {
+            self.plain.set_len(body.length).context(Kind::Medium, || "setting the file's length")?;
+        }
+        body.reveal(self)?;
+        self.flush_medium()?;
+        let medium = self.reader()?;
+        for (offset, expected) in body.withheld() {
+            self.compare(&medium, offset, expected)?;
+        }
+        Ok(())
     }
 
-    /// Reads the medium's first bytes, for a comparison byte by byte.
-    pub(super) fn read_exactly(&self, length: usize) -> Result<Vec<u8>> {
-        let mut medium = match block::open_direct(&self.path, false) {
-            Ok(direct) => direct,
-            Err(_) => File::open(&self.path).context(Kind::Medium, || "opening to read back")?,
-        };
-        let mut bytes = Vec::with_capacity(length);
+    /// Compares bytes on the medium with those in memory.
+    fn compare(&self, medium: &File, offset: u64, expected: &[u8]) -> Result<()> {
         let mut buffer = AlignedBuffer::new(PIECE);
-        while bytes.len() < length {
-            let count = match medium.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(cause) => {
-                    let at = format!("reading back: at byte {} of {length}: {}", bytes.len(), medium_words(&cause));
-                    return Err(Error::new(Kind::Medium, at));
+        let mut at = offset;
+        for part in expected.chunks(PIECE) {
+            // Direct I/O takes whole blocks only; what lies beyond the image in the last of them does not matter.
+            let whole = part.len().next_multiple_of(ALIGNMENT).min(buffer.len());
+            let found = match medium.read_from(at, &mut buffer[..whole]) {
+                Ok(count) if count >= part.len() => &buffer[..part.len()],
+                _ => {
+                    proof::read_full(medium, &mut buffer[..part.len()], at)?;
+                    &buffer[..part.len()]
                 }
             };
-            bytes.extend_from_slice(&buffer[..count.min(length - bytes.len())]);
+            if let Some(differs) = found.iter().zip(part).position(|(now, then)| now != then) {
+                let at = at.saturating_add(widen(differs));
+                return Err(Error::new(Kind::Medium, format!("reading back: byte {at} is not what was written")));
+            }
+            at = at.saturating_add(widen(part.len()));
         }
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// A fresh descriptor that asks the medium.
+    pub(super) fn reader(&self) -> Result<File> {
+        // Where the file system knows no direct I/O, `flush_medium` has dropped what the cache held.
+        match block::open_direct(&self.path, false) {
+            Ok(direct) => Ok(direct),
+            Err(_) => File::open(&self.path).context(Kind::Medium, || "opening to read back"),
+        }
+    }
+
+    /// Writes bytes that are in memory to the start, flushes, and compares each one.
+    pub(super) fn write_whole(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(room) = self.room().filter(|&room| widen(bytes.len()) > room) {
+            return Err(Error::new(Kind::Image, format!("the target holds {room} bytes")));
+        }
+        self.begin()?;
+        let mut buffer = AlignedBuffer::new(bytes.len());
+        buffer.copy_from_slice(bytes);
+        write_all_at(self, 0, &buffer).map_err(|(at, cause)| {
+            let text = format!("at byte {at} of {}: {}", bytes.len(), medium_words(&cause));
+            Error::new(Kind::Medium, text)
+        })?;
+        self.flush_medium()?;
+        self.compare(&self.reader()?, 0, bytes)
     }
 }
 
 /// Whole aligned blocks go past the page cache, the rest through it.
-impl Write for Target {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Medium for Target {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let whole = bytes.len() - bytes.len() % ALIGNMENT;
-        let is_aligned = self.position.is_multiple_of(widen(ALIGNMENT)) && block::is_aligned(bytes);
-        let written = match &self.direct {
-            Some(direct) if is_aligned && whole > 0 => direct.write_at(&bytes[..whole], self.position),
-            _ => self.plain.write_at(bytes, self.position),
-        }?;
-        self.position = self.position.saturating_add(widen(written));
-        Ok(written)
+        let is_aligned = offset.is_multiple_of(widen(ALIGNMENT)) && block::is_aligned(bytes);
+        match &self.direct {
+            Some(direct) if is_aligned && whole > 0 => direct.write_at(&bytes[..whole], offset),
+            _ => self.plain.write_at(bytes, offset),
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn punch(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        if self.holes == Holes::Refused {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if let Err(error) = block::punch(&self.plain, offset, length) {
+            self.holes = Holes::Refused;
+            return Err(error);
+        }
+        if self.holes == Holes::Untried {
+            // What the kernel promises is asked of the device once.
+            let mut buffer = AlignedBuffer::new(usize::try_from(length).unwrap_or(PIECE).min(PIECE));
+            let read = self.direct.as_ref().unwrap_or(&self.plain);
+            proof::read_full(read, &mut buffer, offset).map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;
+            if !is_zero(&buffer) {
+                warn!("{}: the device kept old data where it promised zeros; they are written", self.path.display());
+                self.holes = Holes::Refused;
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            self.holes = Holes::Proved;
+        }
         Ok(())
     }
-}
 
-impl Seek for Target {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let SeekFrom::Start(position) = to else { return Err(io::ErrorKind::Unsupported.into()) };
-        self.position = position;
-        Ok(position)
+    fn is_blank(&self) -> bool {
+        self.geometry.is_none()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.direct.as_ref().unwrap_or(&self.plain).sync()?;
+        self.plain.sync()
     }
 }
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("path", &self.path).field("room", &self.room.map(Bytes::new)).finish()
+        f.debug_struct("Target").field("path", &self.path).field("room", &self.room().map(Bytes::new)).finish()
     }
 }

@@ -83,8 +83,10 @@ pub struct ImageReport {
     pub target: String,
     /// Bytes that were fetched.
     pub bytes_read: u64,
-    /// Bytes that were written.
+    /// Bytes of the image, all of which are on the target.
     pub bytes_written: u64,
+    /// Bytes among them that are zero and were made by the device itself.
+    pub bytes_zeroed: u64,
     /// Seconds from the first byte to the proof.
     pub seconds: f64,
     /// Digests of the decoded image, `algorithm:hex`.

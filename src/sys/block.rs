@@ -4,11 +4,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc::c_int;
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -128,6 +128,38 @@ pub fn is_read_only(device: &File) -> Result<bool> {
     unsafe { ioctl::blkroget(device.as_raw_fd(), &raw mut answer) }
         .context(Kind::Hardware, || "asking whether it is read-only (BLKROGET)")?;
     Ok(answer != 0)
+}
+
+/// Has a block device make these bytes zero by itself, whole sectors, and give their room back.
+///
+/// The kernel asks the device for it and never writes zeros in its place. fallocate(2), block/fops.c.
+///
+/// # Errors
+/// `Unsupported` when the device cannot promise zeros; else the system's error.
+pub fn punch(device: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = |value: u64| i64::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    loop {
+        return match fallocate(device, flags, range(offset)?, range(length)?) {
+            Ok(()) => Ok(()),
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::ENODEV) => Err(io::ErrorKind::Unsupported.into()),
+            Err(other) => Err(other.into()),
+        };
+    }
+}
+
+/// Whether reading elsewhere costs the movement of heads. What the kernel does not tell counts as no.
+#[must_use]
+pub fn is_rotational(device: &File) -> bool {
+    let Ok(metadata) = device.metadata() else { return false };
+    let number = metadata.rdev();
+    let folder = format!("/sys/dev/block/{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number));
+    // A partition has no queue of its own; its folder lies in that of the disk.
+    ["queue/rotational", "../queue/rotational"]
+        .iter()
+        .find_map(|file| std::fs::read_to_string(format!("{folder}/{file}")).ok())
+        .is_some_and(|answer| answer.trim() == "1")
 }
 
 /// Has the kernel read a disk's partition table again.

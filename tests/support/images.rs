@@ -96,7 +96,7 @@ pub fn job(url: &str, target: &Path) -> Job {
 }
 
 pub fn write(job: &Job) -> Result<ImageReport, Error> {
-    image::write(job, &client(), &Reporter::silent())
+    image::write(job, &client(), &Reporter::silent()).outcome.map(|mut reports| reports.remove(0))
 }
 
 /// Writes `/image` of the server to a file, with its true digest; gives back what the file holds then.

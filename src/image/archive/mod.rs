@@ -41,7 +41,8 @@ use super::bounds::Bounds;
 use super::form::Form;
 use super::pipeline::Flowed;
 use super::unpack::{self, Codec};
-use super::{Job, check_container_size, check_digests, medium, read_head, source};
+use super::writing::check_digests;
+use super::{Job, check_container_size, medium, read_head, source};
 
 use content::Content;
 use entry::{Entry, Layout, What};
@@ -59,7 +60,7 @@ const BUFFER: usize = 1 << 20;
 /// As [`super::write()`]. What is in the folder then is not proved.
 pub(super) fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<ImageReport> {
     let began = Instant::now();
-    let folder = job.target.display();
+    let folder = job.target().display();
     let (flowed, proved) = unpack_and_check(job, client, reporter).map_err(|error| {
         let error = error.within(format!("unpacking {} to {folder}", job.source));
         error.advise(format!("what is in {folder} is not proved: do not use it, and empty it before another try"))
@@ -69,6 +70,7 @@ pub(super) fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<
         target: folder.to_string(),
         bytes_read: flowed.fetched,
         bytes_written: flowed.written,
+        bytes_zeroed: 0,
         seconds: began.elapsed().as_secs_f64(),
         digests: flowed.digests.iter().map(ToString::to_string).collect(),
         proved,
@@ -76,13 +78,13 @@ pub(super) fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<
 }
 
 fn unpack_and_check(job: &Job, client: &Client, reporter: &Reporter) -> Result<(Flowed, bool)> {
-    let mut tree = Tree::open(&job.target, job.read_back).map_err(|trouble| trouble.about(b""))?;
+    let mut tree = Tree::open(job.target(), job.read_back).map_err(|trouble| trouble.about(b""))?;
     let flowed = extract(job, client, reporter, &mut tree)?;
     let proved = check_digests(job, &flowed)?;
     tree.finish().map_err(|(name, trouble)| trouble.about(&name))?;
     tree.flush().context(Kind::Medium, || "flushing the file system")?;
     if let Some(contents) = tree.contents.take() {
-        debug!("{}: reading {} bytes back", job.target.display(), flowed.written);
+        debug!("{}: reading {} bytes back", job.target().display(), flowed.written);
         let on_read = |read| reporter.progress(&job.step, read, Some(flowed.written));
         check::read_back(tree.root(), contents.sorted(), &job.cancel, on_read)?;
     }

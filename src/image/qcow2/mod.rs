@@ -15,7 +15,7 @@ mod tests;
 
 use log::warn;
 
-use super::portion::Portion;
+use super::portion::Stretch;
 use super::ranged::Ranged;
 use crate::error::{Error, Kind, Result};
 
@@ -34,13 +34,6 @@ const GAP: u64 = 16 << 10;
 
 /// The most of these in a portion.
 const GAPS: u64 = 1 << 20;
-
-/// What comes next of an image.
-pub(super) enum Stretch {
-    /// So many zeros.
-    Hole(u64),
-    Data(Box<dyn Portion>),
-}
 
 /// A qcow2 image that is being read.
 pub(super) struct Qcow2 {

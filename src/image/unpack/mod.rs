@@ -19,6 +19,8 @@ use std::io::{self, BufRead, Read};
 use crate::request::Container;
 use crate::units::MaxWindow;
 
+pub(super) use zstd::window as zstd_window;
+
 /// How often a codec may neither take nor give anything before it counts as stuck.
 const PATIENCE: u8 = 16;
 
@@ -135,7 +137,12 @@ pub(super) struct Unpack<R> {
 
 impl<R: BufRead> Unpack<R> {
     pub(super) fn new(packed: R, codec: Box<dyn Codec>) -> Self {
-        Self { packed, codec, lead: Vec::new(), is_inside: false, has_members: false, idle: 0 }
+        Self::going_on(packed, codec, false)
+    }
+
+    /// Unpacks the rest of a stream; `has_members`: whether some of it was unpacked already.
+    pub(super) fn going_on(packed: R, codec: Box<dyn Codec>, has_members: bool) -> Self {
+        Self { packed, codec, lead: Vec::new(), is_inside: false, has_members, idle: 0 }
     }
 
     /// The reader below.

@@ -84,7 +84,7 @@ pub(super) fn skippable(bytes: &[u8]) -> Lead {
 
 /// The window of the frame that begins with these bytes, in bytes; nothing as long as they do not tell. RFC 8878, section
 /// 3.1.1.1.
-fn window(header: &[u8]) -> Option<u64> {
+pub(in crate::image) fn window(header: &[u8]) -> Option<u64> {
     let (&flags, fields) = header.strip_prefix(&MARK)?.split_first()?;
     let is_single_segment = flags & 0x20 != 0;
     if !is_single_segment {

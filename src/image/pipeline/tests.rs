@@ -1,0 +1,209 @@
+//! The pipeline with readers and media that do what they are allowed to, and some that fail.
+
+use nix::errno::Errno;
+use proptest::prelude::*;
+
+use super::*;
+use crate::image::fetch::PACKET;
+use crate::image::testing::{Choppy, Plate};
+use crate::image::unpack;
+use crate::image::unpack::packing::{PACKED, pack};
+use crate::units::widen;
+
+fn flow(bytes: &[u8], steps: Vec<usize>, container: Container) -> Flow<Choppy> {
+    Flow {
+        name: "img".to_owned(),
+        feed: feed(Choppy::new(bytes.to_vec(), steps), container),
+        bounds: Bounds::default(),
+        digests: Vec::new(),
+        container_digests: Vec::new(),
+        workers: 2,
+        cancel: Cancel::default(),
+    }
+}
+
+fn feed(source: Choppy, container: Container) -> Feed<Choppy> {
+    let window = MaxWindow::default();
+    match unpack::codec(container, window).unwrap() {
+        None => Feed::Raw(source),
+        Some(codec) => Feed::Packed { source, container, window, codec },
+    }
+}
+
+/// Moves an image to one medium, reads it back, and writes what was withheld.
+fn moved(flow: Flow<Choppy>, plate: &mut Plate) -> Result<Flowed> {
+    let read_back = ReadBack::start(plate.clone(), 2, true)?;
+    let mut outlets = [Outlet { medium: plate, read_back: Some(read_back) }];
+    let flowed = run(flow, &mut outlets, |_| ())?;
+    let [outlet] = outlets;
+    outlet.read_back.map_or(Ok(()), ReadBack::join)?;
+    flowed.bodies[0].reveal(outlet.medium)?;
+    Ok(flowed)
+}
+
+fn failed(flow: Flow<Choppy>, plate: &mut Plate) -> Error {
+    moved(flow, plate).unwrap_err()
+}
+
+#[test]
+fn a_full_or_broken_medium_is_named_with_the_byte_that_it_refused() {
+    for (errno, words) in [(Errno::ENOSPC, "No space left on device"), (Errno::EIO, "I/O error")] {
+        let bytes = vec![7; 4 * PIECE];
+        let mut medium = Plate { steps: vec![700_000, 0], ..Plate::default() };
+        medium.fault = Some((widen(PIECE) + 4096, errno));
+        let mut flow = flow(&bytes, vec![PIECE], Container::Raw);
+        flow.bounds.size = Some(bytes.len() as u64);
+        let error = failed(flow, &mut medium);
+        assert_eq!(error.kind(), Kind::Medium);
+        assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()));
+    }
+}
+
+#[test]
+fn an_image_that_outgrows_its_bounds_is_stopped_before_them() {
+    let bytes = vec![7; 2 * PIECE + 1];
+    let packed = pack(&bytes, Container::Gzip);
+    let mut medium = Plate::default();
+    let mut wide = flow(&packed, vec![4096], Container::Gzip);
+    wide.bounds.room = Some(((2 * PIECE) as u64, "/dev/sdx".to_owned()));
+    let error = failed(wide, &mut medium);
+    assert_eq!(error.kind(), Kind::Image);
+    assert_eq!(error.to_string(), "img: the image has at least 2097153 bytes, /dev/sdx holds 2097152");
+    assert!(medium.bytes().len() <= 2 * PIECE);
+
+    let mut long = flow(&packed, vec![4096], Container::Gzip);
+    long.bounds.size = Some((2 * PIECE) as u64);
+    let error = failed(long, &mut Plate::default());
+    assert_eq!(error.to_string(), "img: the image is longer than the 2097152 bytes that it should have");
+
+    let mut short = flow(&packed, vec![4096], Container::Gzip);
+    short.bounds.size = Some((3 * PIECE) as u64);
+    let error = failed(short, &mut Plate::default());
+    assert_eq!(error.to_string(), "img: the image has 2097153 bytes and should have 3145728");
+}
+
+#[test]
+fn packing_inside_packing_and_emptiness_are_no_images() {
+    for form in PACKED {
+        let inside = |bytes: &[u8]| {
+            let packed = flow(&pack(bytes, form), vec![100], form);
+            failed(packed, &mut Plate::default()).to_string()
+        };
+        for inner in PACKED {
+            let expected = format!("img: expected an image, found {} inside", inner.as_str());
+            assert_eq!(inside(&pack(b"image", inner)), expected, "{form:?}");
+        }
+        assert_eq!(inside(b"<html>"), "img: expected an image, found an HTML page inside", "{form:?}");
+        assert_eq!(inside(b""), "img: the image is empty", "{form:?}");
+    }
+}
+
+#[test]
+fn truncation_names_how_far_it_came() {
+    let bytes: Vec<u8> = (0..750_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    for form in PACKED {
+        let packed = pack(&bytes, form);
+        let mut medium = Plate::default();
+        let error = failed(flow(&packed[..packed.len() - 1000], vec![PACKET], form), &mut medium);
+        assert_eq!(error.kind(), Kind::Image);
+        let words = error.to_string();
+        let (before, after) = words.split_once(" bytes of the image: ").unwrap();
+        assert_eq!(after, format!("the {} stream is truncated", form.as_str()));
+        let reached: usize = before.strip_prefix("unpacking img: after ").unwrap().parse().unwrap();
+        assert!(reached > 2_000_000 && reached <= bytes.len(), "{form:?}: {reached}");
+    }
+}
+
+#[test]
+fn what_makes_an_image_start_is_written_last_of_all() {
+    let bytes: Vec<u8> = (0..5 * PIECE).map(|at| u8::try_from(at % 251).unwrap() + 1).collect();
+    let mut plate = Plate::holding(vec![0; bytes.len()]);
+    let mut outlets = [Outlet { medium: &mut plate, read_back: None }];
+    let flowed = run(flow(&bytes, vec![PACKET], Container::Raw), &mut outlets, |_| ()).unwrap();
+    let now = plate.bytes();
+    assert!(now[..PIECE].iter().chain(&now[4 * PIECE..]).all(|&byte| byte == 0), "the ends are withheld");
+    assert!(now[PIECE..4 * PIECE] == bytes[PIECE..4 * PIECE]);
+    flowed.bodies[0].reveal(&mut plate).unwrap();
+    assert!(plate.bytes() == bytes);
+}
+
+#[test]
+fn several_media_get_the_same_and_the_first_that_fails_ends_all() {
+    let bytes: Vec<u8> = (0..5 * PIECE).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let (mut first, mut second) = (Plate::default(), Plate::default());
+    let run_both = |first: &mut Plate, second: &mut Plate| {
+        let mut outlets = [Outlet { medium: first, read_back: None }, Outlet { medium: second, read_back: None }];
+        let flowed = run(flow(&pack(&bytes, Container::Zstd), vec![999], Container::Zstd), &mut outlets, |_| ())?;
+        flowed.bodies.iter().zip(&mut outlets).try_for_each(|(body, outlet)| body.reveal(outlet.medium))
+    };
+    run_both(&mut first, &mut second).unwrap();
+    assert!(first.bytes() == bytes && second.bytes() == bytes);
+    second.fault = Some((2 * widen(PIECE), Errno::EIO));
+    let error = run_both(&mut first, &mut second).unwrap_err();
+    assert_eq!(error.to_string(), "at byte 2097152: I/O error");
+}
+
+#[test]
+fn a_medium_that_gives_back_other_bytes_is_named() {
+    let bytes = vec![7; 40 * PIECE];
+    let mut plate = Plate { bad_byte: Some(20 * PIECE), ..Plate::default() };
+    let error = failed(flow(&bytes, vec![PACKET], Container::Raw), &mut plate);
+    assert_eq!(error.kind(), Kind::Medium);
+    assert_eq!(error.to_string(), "reading back: bytes 16777216 to 33554432 are not what was written");
+}
+
+#[test]
+fn a_request_to_stop_ends_the_run() {
+    let mut stopped = flow(&vec![7; PIECE], vec![4096], Container::Raw);
+    stopped.cancel = Cancel::default();
+    stopped.cancel.cancel();
+    let error = failed(stopped, &mut Plate::default());
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Terminated, "ended by SIGTERM"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn short_and_interrupted_calls_on_both_sides_change_nothing(
+        seed in any::<u64>(),
+        length in 1usize..(5 * PIECE),
+        reads in proptest::collection::vec(prop_oneof![Just(0usize), 1usize..5000, Just(PACKET)], 1..12),
+        writes in proptest::collection::vec(prop_oneof![Just(0usize), 4096usize..PIECE], 1..12),
+        form in proptest::sample::select(&Container::ALL[..]),
+        members in 1usize..9,
+        punches in any::<bool>(),
+    ) {
+        let mut state = seed | 1;
+        let mut bytes: Vec<u8> = (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Half of it compresses, half does not.
+                if state >> 63 == 0 { 0 } else { (state >> 40).to_le_bytes()[0] }
+            })
+            .collect();
+        // And some is nothing but zeros.
+        for start in (0..length).step_by(700_001) {
+            let end = (start + usize::try_from(seed % 600_000).unwrap()).min(length);
+            bytes[start..end].fill(0);
+        }
+        let part = bytes.len().div_ceil(members).max(1);
+        let published: Vec<u8> = bytes.chunks(part).flat_map(|part| pack(part, form)).collect();
+        // A write of one byte at a time would take for ever: at least a block each turn.
+        let mut medium =
+            Plate { steps: [writes, vec![PIECE]].concat(), punches, ..Plate::holding(vec![9; length]) };
+        let mut whole = flow(&published, [reads, vec![PACKET]].concat(), form);
+        let zero = |name: &str, digits| format!("{name}:{}", "0".repeat(digits)).parse().unwrap();
+        whole.digests = vec![zero("sha256", 64)];
+        whole.container_digests = vec![zero("md5", 32)];
+        let flowed = moved(whole, &mut medium).unwrap();
+        let digest = |of: &[u8], like: &Digest| {
+            let mut hashers = Hashers::for_digests(std::slice::from_ref(like));
+            hashers.update(of);
+            hashers.finish()
+        };
+        prop_assert!(medium.bytes() == bytes, "the medium differs");
+        prop_assert_eq!((flowed.fetched, flowed.bodies[0].length), (published.len() as u64, length as u64));
+        prop_assert_eq!(flowed.digests, digest(&bytes, &zero("sha256", 64)));
+        prop_assert_eq!(flowed.container_digests, digest(&published, &zero("md5", 32)));
+    }
+}

@@ -1,0 +1,179 @@
+//! Frames of zstd: their ends are found by walking over the headers of their blocks. RFC 8878, section 3.1.1.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead};
+
+use ::zstd::bulk::Decompressor;
+
+use super::{LARGEST, LARGEST_PACKED, Next, Portion, SMALLEST, need, take};
+
+const MARK: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Proposes runs of whole frames.
+pub(super) struct Zstd {
+    /// The largest window in bytes.
+    allowed: u64,
+}
+
+/// What stands at a place of the stream.
+enum Found {
+    /// A frame that ends there and makes so many bytes.
+    Frame { end: usize, content: usize },
+    /// Something to be skipped, which ends there.
+    Skippable { end: usize },
+    /// Nothing: the stream has ended.
+    End,
+    /// Something else, or something too large.
+    Other(Option<String>),
+}
+
+impl Zstd {
+    pub(super) fn new(allowed: u64) -> Self {
+        Self { allowed }
+    }
+
+    pub(super) fn next(&mut self, ahead: &mut Vec<u8>, packed: &mut impl BufRead) -> io::Result<Next> {
+        let (mut end, mut length) = (0, 0);
+        loop {
+            match self.look(ahead, packed, end)? {
+                Found::Frame { end: next, content } if length + content <= LARGEST => {
+                    (end, length) = (next, length + content);
+                    if length >= SMALLEST {
+                        break;
+                    }
+                }
+                Found::Skippable { end: next } => end = next,
+                Found::End if length == 0 => return Ok(Next::End),
+                Found::Other(why) if length == 0 => return Ok(Next::InOrder(std::mem::take(ahead), why)),
+                // What was found before comes first; this is looked at again.
+                _ => break,
+            }
+            if end > LARGEST_PACKED {
+                break;
+            }
+        }
+        if length == 0 {
+            return Ok(Next::InOrder(std::mem::take(ahead), None));
+        }
+        Ok(Next::Portion(Box::new(Frames { packed: take(ahead, end), length })))
+    }
+
+    /// Looks at what begins at `start`, which is followed to its end if it is not too large.
+    fn look(&self, ahead: &mut Vec<u8>, packed: &mut impl BufRead, start: usize) -> io::Result<Found> {
+        if !need(ahead, packed, start + 4)? {
+            return Ok(if ahead.len() == start { Found::End } else { Found::Other(None) });
+        }
+        if matches!(ahead[start..start + 4], [0x50..=0x5f, 0x2a, 0x4d, 0x18]) {
+            return skippable(ahead, packed, start);
+        }
+        if ahead[start..start + 4] != MARK || !need(ahead, packed, start + 5)? {
+            return Ok(Found::Other(None));
+        }
+        let flags = ahead[start + 4];
+        let (header, has_checksum) = (header_length(flags), flags & 4 != 0);
+        if !need(ahead, packed, start + header)? {
+            return Ok(Found::Other(None));
+        }
+        let content = content_size(&ahead[start..start + header]);
+        let Some(content) = content else {
+            return Ok(Found::Other(Some("a frame does not tell its size".to_owned())));
+        };
+        let window = super::super::unpack::zstd_window(&ahead[start..start + header]);
+        if window.is_none_or(|window| window > self.allowed) {
+            return Ok(Found::Other(None));
+        }
+        let Some(content) = usize::try_from(content).ok().filter(|&content| content <= LARGEST) else {
+            return Ok(Found::Other(Some(format!("a frame has {} MiB", content >> 20))));
+        };
+        let mut at = start + header;
+        loop {
+            if !need(ahead, packed, at + 3)? {
+                return Ok(Found::Other(None));
+            }
+            let block = u32::from_le_bytes([ahead[at], ahead[at + 1], ahead[at + 2], 0]);
+            let size = usize::try_from(block >> 3).unwrap_or(usize::MAX);
+            // A run of one byte takes one, whatever its length.
+            at += 3 + if block >> 1 & 3 == 1 { 1 } else { size };
+            if at - start > LARGEST_PACKED || !need(ahead, packed, at)? {
+                return Ok(Found::Other(None));
+            }
+            if block & 1 == 1 {
+                break;
+            }
+        }
+        let end = at + if has_checksum { 4 } else { 0 };
+        Ok(if need(ahead, packed, end)? { Found::Frame { end, content } } else { Found::Other(None) })
+    }
+}
+
+fn skippable(ahead: &mut Vec<u8>, packed: &mut impl BufRead, start: usize) -> io::Result<Found> {
+    if !need(ahead, packed, start + 8)? {
+        return Ok(Found::Other(None));
+    }
+    let length = ahead[start + 4..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let end = usize::try_from(length).ok().and_then(|length| (start + 8).checked_add(length));
+    match end.filter(|end| end - start <= LARGEST_PACKED) {
+        Some(end) if need(ahead, packed, end)? => Ok(Found::Skippable { end }),
+        _ => Ok(Found::Other(None)),
+    }
+}
+
+/// Bytes of a frame header, mark included, by its first byte after the mark.
+fn header_length(flags: u8) -> usize {
+    let is_single_segment = flags & 0x20 != 0;
+    let content = [usize::from(is_single_segment), 2, 4, 8][usize::from(flags >> 6)];
+    let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
+    5 + usize::from(!is_single_segment) + dictionary + content
+}
+
+/// What the frame makes, where its header tells.
+fn content_size(header: &[u8]) -> Option<u64> {
+    let flags = *header.get(4)?;
+    let is_single_segment = flags & 0x20 != 0;
+    let (length, base) = match (flags >> 6, is_single_segment) {
+        (0, false) => return None,
+        (0, true) => (1, 0),
+        (1, _) => (2, 256),
+        (2, _) => (4, 0),
+        _ => (8, 0),
+    };
+    let mut size = [0; 8];
+    size[..length].copy_from_slice(header.get(header.len().checked_sub(length)?..)?);
+    u64::from_le_bytes(size).checked_add(base)
+}
+
+/// Whole frames.
+struct Frames {
+    packed: Vec<u8>,
+    length: usize,
+}
+
+thread_local! {
+    /// A context has tables that are worth keeping.
+    static DECODER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+impl Portion for Frames {
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn unpack(&self, image: &mut [u8]) -> Result<(), String> {
+        let given = DECODER.with_borrow_mut(|kept| {
+            let decoder = match kept {
+                Some(decoder) => decoder,
+                None => kept.insert(Decompressor::new()?),
+            };
+            decoder.decompress_to_buffer(&self.packed, image)
+        });
+        match given {
+            Ok(given) if given == self.length => Ok(()),
+            Ok(given) => Err(format!("a frame of {} bytes unpacks to {given}", self.length)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn into_packed(self: Box<Self>) -> Vec<u8> {
+        self.packed
+    }
+}

@@ -1,0 +1,181 @@
+//! One image onto its targets, from the first byte to the proof.
+
+use std::io::{Cursor, Read as _};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use crate::error::{Error, Kind, Result};
+use crate::http::Client;
+use crate::report::{DiskState, ImageReport, Reporter};
+use crate::units::Bytes;
+
+use super::bounds::Bounds;
+use super::pipeline::{self, Feed, Flow, Flowed, Outlet};
+use super::proof::ReadBack;
+use super::target::Target;
+use super::{Form, Job, check_container_size, digest, read_head, source, unpacking};
+
+/// How often it is looked whether everything has been read back: rarely enough to cost nothing.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What writing an image came to.
+#[derive(Debug)]
+pub struct Written {
+    /// For each target what was written, or why nothing counts.
+    pub outcome: Result<Vec<ImageReport>>,
+    /// In what state all targets are, where they are disks.
+    pub state: Option<DiskState>,
+}
+
+/// Writes an image to all targets of a job and proves it there.
+///
+/// Until it is proved the targets hold neither boot code nor partition table nor superblock: the image's first and last MiB
+/// are written last. When it fails they hold none either, as [`Written::state`] tells.
+///
+/// # Errors
+/// `Image`: unreachable, truncated, corrupt, another form, size or digest than expected, larger than its target. `Medium`:
+/// an error of writing or reading, or other bytes on reading back. `Refused` and `Hardware`: a target is in use, absent, or
+/// not a block device. `Terminated`: [`Job::cancel`]. The message names source or target, byte and cause.
+pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Written {
+    let began = Instant::now();
+    let doing = |error: Error| error.within(format!("writing image to {}", job.target_names()));
+    let opened = job.targets.iter().map(|path| Target::open(path, job.target_kind)).collect::<Result<Vec<_>>>();
+    let mut targets = match opened {
+        Ok(targets) => targets,
+        Err(error) => return Written { outcome: Err(doing(error)), state: Some(DiskState::Untouched) },
+    };
+    let mut state = DiskState::Untouched;
+    let outcome = transfer(job, client, reporter, &mut targets, &mut state);
+    match outcome {
+        Ok(done) => {
+            let seconds = began.elapsed().as_secs_f64();
+            Written { outcome: Ok(reports(job, &targets, &done, seconds)), state: Some(DiskState::Complete) }
+        }
+        Err(error) if state == DiskState::Untouched => Written { outcome: Err(doing(error)), state: Some(state) },
+        Err(error) => {
+            for target in &mut targets {
+                if let Err(second) = target.conceal() {
+                    warn!("{}: erasing the start after the failure: {second}", target.name());
+                }
+            }
+            let advice = "the target holds neither a partition table nor a file system now; once the cause is mended, run \
+                          the same again";
+            let error = if error.advice().is_some() { error } else { error.advise(advice) };
+            Written { outcome: Err(doing(error)), state: Some(state) }
+        }
+    }
+}
+
+/// Everything between opening the targets and the reports. `state` tells how far it came.
+fn transfer(
+    job: &Job,
+    client: &Client,
+    reporter: &Reporter,
+    targets: &mut [Target],
+    state: &mut DiskState,
+) -> Result<(Flowed, bool)> {
+    let flow = prepare(job, client, targets)?;
+    let total = flow.bounds.size;
+    *state = DiskState::NotBootable;
+    targets.iter_mut().try_for_each(Target::begin)?;
+    let mut outlets = Vec::new();
+    for target in targets.iter_mut() {
+        let read_back = job.read_back.then(|| read_back(target)).transpose()?;
+        outlets.push(Outlet { medium: target, read_back });
+    }
+    let flowed = pipeline::run(flow, &mut outlets, |written| reporter.progress(&job.step, written, total))?;
+    let proved = check_digests(job, &flowed)?;
+    let reading: Vec<_> = outlets.into_iter().filter_map(|outlet| outlet.read_back).collect();
+    if !reading.is_empty() {
+        debug!("{}: reading back what is left", job.target_names());
+    }
+    while !reading.iter().all(ReadBack::is_done) {
+        job.cancel.check()?;
+        thread::sleep(LOOK);
+    }
+    reading.into_iter().try_for_each(ReadBack::join)?;
+    for (target, body) in targets.iter_mut().zip(&flowed.bodies) {
+        target.reveal(body)?;
+    }
+    Ok((flowed, proved))
+}
+
+fn read_back(target: &Target) -> Result<ReadBack> {
+    let is_rotational = target.is_rotational();
+    // More than one reader would move the heads there and back.
+    let workers = if is_rotational { 1 } else { cores() };
+    ReadBack::start(target.reader()?, workers, !is_rotational)
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// Opens the source and compares what can be compared beforehand.
+fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dyn std::io::Read + Send>>> {
+    let narrowest = targets.iter().filter_map(|target| Some((target.room()?, target.name()))).min();
+    let mut bounds = Bounds { size: job.size.map(Bytes::get), room: narrowest };
+    if let Some(size) = bounds.size {
+        bounds.check_exact(size)?;
+    }
+    let from = |error: Error| error.within(job.source.to_string());
+    let mut source = source::open(&job.access(client))?;
+    check_container_size(source.length(), job.container_size).map_err(from)?;
+    let head = read_head(&mut source)?;
+    let (container, codec) = unpacking(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;
+    if codec.is_none()
+        && let Some(length) = source.length()
+    {
+        bounds.check_exact(length).map_err(from)?;
+        bounds.size = Some(length);
+    }
+    if bounds.size.is_none() && job.digests.is_empty() && job.container_digests.is_empty() && codec.is_none() {
+        warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
+    }
+    let source: Box<dyn std::io::Read + Send> = Box::new(Cursor::new(head).chain(source));
+    let feed = match codec {
+        None => Feed::Raw(source),
+        Some(codec) => Feed::Packed { source, container, window: job.max_window, codec },
+    };
+    Ok(Flow {
+        name: job.source.to_string(),
+        feed,
+        bounds,
+        digests: job.digests.clone(),
+        container_digests: job.container_digests.clone(),
+        workers: cores(),
+        cancel: job.cancel.clone(),
+    })
+}
+
+/// Compares all digests and sizes that are expected; tells whether there were any.
+pub(super) fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
+    check_container_size(Some(flowed.fetched), job.container_size)
+        .map_err(|error| error.within(job.source.to_string()))?;
+    let compared =
+        [("the image", &job.digests, &flowed.digests), ("the file", &job.container_digests, &flowed.container_digests)];
+    for (what, expected, computed) in compared {
+        if let Some((wanted, found)) = digest::first_difference(expected, computed) {
+            let text = format!("{}: digest of {what} is {found}, expected {wanted}", job.source);
+            return Err(Error::new(Kind::Image, text));
+        }
+    }
+    let has_size = job.size.is_some() || job.container_size.is_some();
+    Ok(has_size || !job.digests.is_empty() || !job.container_digests.is_empty())
+}
+
+fn reports(job: &Job, targets: &[Target], (flowed, proved): &(Flowed, bool), seconds: f64) -> Vec<ImageReport> {
+    let report = |(target, body): (&Target, &super::writer::Body)| ImageReport {
+        source: job.source.to_string(),
+        target: target.name(),
+        bytes_read: flowed.fetched,
+        bytes_written: body.length,
+        bytes_zeroed: body.punched,
+        seconds,
+        digests: flowed.digests.iter().map(ToString::to_string).collect(),
+        proved: *proved,
+    };
+    targets.iter().zip(&flowed.bodies).map(report).collect()
+}
