@@ -117,6 +117,9 @@ pub struct TellingArgs {
     /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
     #[arg(long, value_name = "MIB")]
     pub max_window: Option<MaxWindow>,
+    /// Refuse images of which neither a digest nor a signature is known
+    #[arg(long)]
+    pub require_digest: bool,
 }
 
 /// The command line of Fuel's agent, for whoever calls this program through a link with one of its names.

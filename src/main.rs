@@ -63,7 +63,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     let client = || http::Client::new(&http_settings(&settings));
     match cli.command {
         Command::Validate(args) => commands::validate::run(&args)?,
-        Command::Plan(args) => commands::plan::run(&args, &client()?)?,
+        Command::Plan(mut args) => {
+            args.require_digest |= settings.require_digest;
+            commands::plan::run(&args, &client()?)?;
+        }
         Command::Provision(args) => return provision(args, &settings, &client()?),
         Command::Partition(args) => return stage(args, Stage::Partition, &settings, &client()?),
         Command::Copyimage(args) => return stage(args, Stage::CopyImage, &settings, &client()?),
@@ -77,7 +80,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Agent(args) => commands::agent::run(&args, &settings, &|released, reporter, http| {
             let plan_digest = released.plan_digest.clone();
             let max_window = settings.max_window.unwrap_or_default();
-            let options = Options { plan_digest, max_window, ..Options::default() };
+            let require_digest = settings.require_digest;
+            let options = Options { plan_digest, max_window, require_digest, ..Options::default() };
             commands::provision::run(&released.document, &options, reporter, http)
         })?,
         Command::Netboot(args) => commands::netboot::run(&args, &settings)?,
@@ -111,6 +115,7 @@ fn write_image(
     http: &http::Client,
 ) -> Result<ExitCode> {
     options.max_window = options.max_window.or(settings.max_window);
+    options.proof.require_digest |= settings.require_digest;
     let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
     Ok(exit_code(commands::write_image::run(&options, &reporter, http)))
 }
@@ -121,6 +126,7 @@ fn unpack_image(
     http: &http::Client,
 ) -> Result<ExitCode> {
     options.max_window = options.max_window.or(settings.max_window);
+    options.proof.require_digest |= settings.require_digest;
     let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
     Ok(exit_code(commands::unpack_image::run(&options, &reporter, http)))
 }
@@ -151,7 +157,8 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
         UpstreamName::BootLoader => Some(Stage::BootLoader),
     };
     let http = http::Client::new(&http_settings(&settings))?;
-    let none = TellingArgs { report: None, events: Vec::new(), templates: None, max_window: None };
+    let none =
+        TellingArgs { report: None, events: Vec::new(), templates: None, max_window: None, require_digest: false };
     let (telling, events) = telling(none, &settings);
     carry_out(&document, &Options { stage, ..telling }, &events, &cli.log_file, &http)
 }
@@ -170,7 +177,8 @@ fn telling(args: TellingArgs, settings: &Settings) -> (Options, Vec<String>) {
     let report = args.report.or_else(|| settings.report.clone()).unwrap_or_else(|| REPORT_FILE.into());
     let events = if args.events.is_empty() { settings.events.clone() } else { args.events };
     let max_window = args.max_window.or(settings.max_window).unwrap_or_default();
-    (Options { report, templates: args.templates, max_window, ..Options::default() }, events)
+    let require_digest = args.require_digest || settings.require_digest;
+    (Options { report, templates: args.templates, max_window, require_digest, ..Options::default() }, events)
 }
 
 fn carry_out(

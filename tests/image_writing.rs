@@ -339,7 +339,7 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     let packed = pack(&picture());
     let server = Server::serving(packed.clone());
     let location = server.url("/image").parse().unwrap();
-    let probe = image::probe(&location, &client()).unwrap();
+    let probe = image::probe(&location, &[], &client()).unwrap();
     assert_eq!((probe.length, &probe.form), (Some(packed.len() as u64), &Form::Gzip));
     let check = |container, size: Option<u64>| probe.check(container, size.map(Bytes::new), MaxWindow::default());
     check(Some(Container::Gzip), Some(packed.len() as u64)).unwrap();
@@ -350,7 +350,7 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     );
     for (status, body) in [(404, &b"no"[..]), (200, b"")] {
         let server = Server::start(move |_, _| Reply::new(status, body.to_vec()));
-        let error = image::probe(&server.url("/image").parse().unwrap(), &client()).unwrap_err();
+        let error = image::probe(&server.url("/image").parse().unwrap(), &[], &client()).unwrap_err();
         assert_eq!(error.kind(), Kind::Image, "{error}");
     }
 }

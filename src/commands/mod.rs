@@ -7,6 +7,7 @@ pub mod discover;
 pub mod inventory;
 pub mod netboot;
 pub mod plan;
+pub mod proof;
 pub mod provision;
 pub mod side_car;
 #[cfg(test)]

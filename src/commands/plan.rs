@@ -29,6 +29,9 @@ pub struct Args {
     /// Derive all UUIDs from this seed
     #[arg(long)]
     pub seed: Option<String>,
+    /// Refuse images of which neither a digest nor a signature is known
+    #[arg(long)]
+    pub require_digest: bool,
     /// Print the plan as JSON
     #[arg(long)]
     pub json: bool,
@@ -40,7 +43,8 @@ pub struct Args {
 /// Those of reading the files and of [`plan::make`].
 pub fn run(args: &Args, http: &Client) -> Result<()> {
     let document = read_request(&args.file)?;
-    let parsed = request::parse(&document).map_err(|error| error.within(args.file.display().to_string()))?;
+    let mut parsed = request::parse(&document).map_err(|error| error.within(args.file.display().to_string()))?;
+    parsed.request.requires_digest |= args.require_digest;
     let machine = match &args.inventory {
         Some(path) => {
             let bytes = read(path, Kind::Usage)?;

@@ -45,6 +45,8 @@ pub struct Options {
     pub templates: Option<PathBuf>,
     /// How far back a packed image may refer.
     pub max_window: MaxWindow,
+    /// Refuse images that nothing proves, whatever the request says.
+    pub require_digest: bool,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             report: PathBuf::from(REPORT_FILE),
             templates: None,
             max_window: MaxWindow::default(),
+            require_digest: false,
         }
     }
 }
@@ -112,7 +115,8 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn attempt(&mut self, document: &[u8]) -> Result<()> {
-        let parsed = request::parse(document)?;
+        let mut parsed = request::parse(document)?;
+        parsed.request.requires_digest |= self.options.require_digest;
         let plan = self.plan(&parsed)?;
         self.plan = Some(plan.clone());
         for warning in &plan.warnings {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Client;
-use crate::image::{self, Cancel, Digest, Job, Location, Written};
+use crate::image::{self, Cancel, Job, Location, Written};
 use crate::report::{Report, Reporter};
 use crate::sys::signal;
 use crate::units::{Bytes, MaxWindow};
 
+use super::proof::Proof;
 use super::write_image::{Words, carry_out};
 
 /// Unpacks an archive of files (tar, packed or not) to a folder, with everything that a root file system needs: owners,
@@ -25,13 +26,9 @@ pub struct Options {
     /// Folder that is there, usually where a new file system is mounted
     pub folder: PathBuf,
 
-    /// Digest of the archive as it is published, packed: md5, sha1, sha256 or sha512; repeatable
-    #[arg(long = "digest", value_name = "ALG:HEX")]
-    pub digests: Vec<Digest>,
-
-    /// Digest of the unpacked tar archive; repeatable
-    #[arg(long = "raw-digest", value_name = "ALG:HEX")]
-    pub raw_digests: Vec<Digest>,
+    /// Where else it lies, and what proves it.
+    #[command(flatten)]
+    pub proof: Proof,
 
     /// Exact size of the unpacked tar archive
     #[arg(long, value_name = "BYTES")]
@@ -57,8 +54,7 @@ impl Options {
         let step = format!("unpack-image {}", self.folder.display());
         let mut job = Job::new(step, self.source.clone(), self.folder.clone());
         job.size = self.size.map(Bytes::new);
-        job.container_digests.clone_from(&self.digests);
-        job.digests.clone_from(&self.raw_digests);
+        self.proof.apply(&mut job);
         job.read_back = !self.no_read_back;
         job.max_window = self.max_window.unwrap_or_default();
         job.cancel = Cancel::with_flag(signal::cancel_flag());
@@ -75,7 +71,9 @@ pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
         failed: "the archive is not unpacked",
     };
     carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
-        let outcome = require_free(job.target()).and_then(|()| image::unpack(job, http, reporter));
+        let outcome = require_free(job.target())
+            .and_then(|()| options.proof.complete(job.clone(), http))
+            .and_then(|job| image::unpack(&job, http, reporter));
         Written { outcome: outcome.map(|report| vec![report]), state: None }
     })
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::proof::Proof;
 use crate::error::Result;
 use crate::http::Client;
-use crate::image::{self, Cancel, Digest, Job, Location, TargetKind, Written};
-use crate::report::{ErrorReport, Outcome, Report, Reporter, StepReport};
+use crate::image::{self, Cancel, Job, Location, TargetKind, Written};
+use crate::report::{DiskState, ErrorReport, Outcome, Report, Reporter, StepReport};
 use crate::sys::{files, memory, signal};
 use crate::units::{Bytes, MaxWindow};
 
@@ -22,13 +23,13 @@ pub struct Options {
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
 
-    /// Digest of the image as it is published, packed: md5, sha1, sha256 or sha512; repeatable
-    #[arg(long = "digest", value_name = "ALG:HEX")]
-    pub digests: Vec<Digest>,
+    /// Where else it lies, and what proves it.
+    #[command(flatten)]
+    pub proof: Proof,
 
-    /// Digest of the unpacked image; repeatable
-    #[arg(long = "raw-digest", value_name = "ALG:HEX")]
-    pub raw_digests: Vec<Digest>,
+    /// Map of the blocks that matter (bmaptool's, version 2)
+    #[arg(long, value_name = "FILE_OR_URL")]
+    pub bmap: Option<Location>,
 
     /// Exact size of the unpacked image
     #[arg(long, value_name = "BYTES")]
@@ -55,9 +56,9 @@ impl Options {
         let mut job = Job::new(format!("write-image {}", names.join(" ")), self.source.clone(), PathBuf::new());
         job.targets.clone_from(&self.targets);
         job.target_kind = TargetKind::DeviceOrFile;
+        self.proof.apply(&mut job);
+        job.bmap.clone_from(&self.bmap);
         job.size = self.size.map(Bytes::new);
-        job.container_digests.clone_from(&self.digests);
-        job.digests.clone_from(&self.raw_digests);
         job.read_back = !self.no_read_back;
         job.max_window = self.max_window.unwrap_or_default();
         job.cancel = Cancel::with_flag(signal::cancel_flag());
@@ -69,7 +70,12 @@ impl Options {
 pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
     let words =
         Words { verb: "write", gerund: "writing", done: "the image is written", failed: "the image is not written" };
-    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| image::write(job, http, reporter))
+    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
+        match options.proof.complete(job.clone(), http) {
+            Ok(job) => image::write(&job, http, reporter),
+            Err(error) => Written { outcome: Err(error), state: Some(DiskState::Untouched) },
+        }
+    })
 }
 
 /// What is said of a job.
@@ -153,7 +159,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::error::Kind;
     use crate::http::{Proxies, Settings};
 
     #[derive(Debug, clap::Parser)]
@@ -215,7 +220,7 @@ mod tests {
         let report = run(&options, &Reporter::new("r2", Vec::new()), &client());
         assert_eq!(report, read());
         let error = report.error.unwrap();
-        assert_eq!((error.kind, error.code), (Kind::Image, 13));
+        assert_eq!((error.kind, error.code), (crate::error::Kind::Image, 13));
         assert_eq!(error.step, Some(format!("write-image {}", target.display())));
 
         options.size = None;

@@ -56,8 +56,8 @@ pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Resul
                 check_disk(disk)?;
             }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
-            Step::WriteImage { source, container, container_size, .. } => {
-                probe_image(source, container, *container_size, http, max_window)?;
+            Step::WriteImage { source, mirrors, container, container_size, .. } => {
+                probe_image(source, mirrors, container, *container_size, http, max_window)?;
             }
             _ => {}
         }
@@ -124,6 +124,7 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
 /// An image must be there, be packed as the request says, and be as long as its metadata says where the source tells.
 fn probe_image(
     source: &str,
+    mirrors: &[String],
     container: &str,
     size: Option<Bytes>,
     http: &http::Client,
@@ -132,7 +133,8 @@ fn probe_image(
     let location = super::image::location(source)?;
     let within = |error: Error| error.within(format!("image {location}"));
     let container = super::image::container(container).map_err(within)?;
-    image::probe(&location, http)?.check(Some(container), size, max_window).map_err(within)
+    let mirrors = super::image::mirrors(mirrors)?;
+    image::probe(&location, &mirrors, http)?.check(Some(container), size, max_window).map_err(within)
 }
 
 /// A disk must still be the one of the plan, and free.

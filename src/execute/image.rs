@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Inputs, adoption, require_device};
 use crate::error::{Error, Kind, Result};
-use crate::image::{self, Cancel, Digest, Job, Location};
+use crate::image::{self, Cancel, Digest, Job, Location, MinisignKey, Signed};
 use crate::plan::Step;
 use crate::report::ImageReport;
 use crate::request::Container;
@@ -23,12 +23,24 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
         digests,
         container_size,
         container_digests,
+        mirrors,
+        minisign_key,
+        signature,
+        bmap,
     } = step
     else {
         return Err(Error::bug(format!("{id} is no image")));
     };
     let device = require_device(target)?;
-    let mut job = Job::new(id, location(source)?, device);
+    let source = location(source)?;
+    let mut job = Job::new(id, source.clone(), device);
+    job.mirrors = self::mirrors(mirrors)?;
+    job.bmap = bmap.as_deref().map(location).transpose()?;
+    if let Some(key) = minisign_key {
+        let key: MinisignKey = key.parse().map_err(|reason: String| Error::new(Kind::Request, reason))?;
+        let signature = signature.as_deref().map(location).transpose()?;
+        job.signed = Some(Signed::new(key, signature.unwrap_or_else(|| source.with_suffix(".minisig"))));
+    }
     job.container = Some(self::container(container)?);
     job.max_window = inputs.max_window;
     job.size = *size;
@@ -47,6 +59,11 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
 /// Where a step's image comes from.
 pub fn location(source: &str) -> Result<Location> {
     source.parse().map_err(|reason: String| Error::new(Kind::Request, format!("image {source}: {reason}")))
+}
+
+/// Where else it comes from.
+pub fn mirrors(addresses: &[String]) -> Result<Vec<Location>> {
+    addresses.iter().map(|address| location(address)).collect()
 }
 
 /// How a step's image is packed.

@@ -67,6 +67,18 @@ impl Url {
         &self.path
     }
 
+    /// The last part of its path without percent encoding; nothing when the path ends in a slash.
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        self.path.rsplit('/').next().filter(|name| !name.is_empty()).map(decoded)
+    }
+
+    /// The address whose path ends with this suffix beside its own.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        Self { path: format!("{}{suffix}", self.path), ..self.clone() }
+    }
+
     /// The host, an IPv6 address without its brackets.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -35,6 +35,11 @@ impl Algorithm {
         Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
     }
 
+    /// The algorithm whose digests have so many hexadecimal digits.
+    pub(super) fn of_digits(digits: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.length() * 2 == digits)
+    }
+
     /// Bytes of a digest.
     const fn length(self) -> usize {
         match self {
@@ -60,6 +65,16 @@ impl Digest {
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
+
+    /// The digest with these hexadecimal digits, when they are as many as its algorithm gives.
+    pub(super) fn of_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
+        if hex.len() != algorithm.length() * 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).ok();
+        let value = (0..hex.len()).step_by(2).map(byte).collect::<Option<_>>()?;
+        Some(Self { algorithm, value })
+    }
 }
 
 impl FromStr for Digest {
@@ -71,13 +86,8 @@ impl FromStr for Digest {
         let algorithm = Algorithm::of_name(name)
             .ok_or_else(|| fault(format!("expected md5, sha1, sha256 or sha512 before the colon, found {name:?}")))?;
         let digits = algorithm.length() * 2;
-        if hex.len() != digits || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(fault(format!("expected {digits} hexadecimal digits after the colon")));
-        }
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16);
-        let value =
-            (0..digits).step_by(2).map(byte).collect::<Result<_, _>>().map_err(|cause| fault(cause.to_string()))?;
-        Ok(Self { algorithm, value })
+        Self::of_hex(algorithm, hex)
+            .ok_or_else(|| fault(format!("expected {digits} hexadecimal digits after the colon")))
     }
 }
 
@@ -154,6 +164,15 @@ impl Hashers {
         };
         self.0.into_iter().map(finished).collect()
     }
+}
+
+/// Two digests of one algorithm that cannot both be right.
+#[must_use]
+pub fn contradiction(digests: &[Digest]) -> Option<(&Digest, &Digest)> {
+    digests.iter().find_map(|one| {
+        let other = digests.iter().find(|other| other.algorithm == one.algorithm && *other != one)?;
+        Some((one, other))
+    })
 }
 
 /// The first expectation that what was computed does not meet: expected, computed.

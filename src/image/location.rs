@@ -15,6 +15,30 @@ pub enum Location {
     File(PathBuf),
 }
 
+impl Location {
+    /// What lies beside it under its name and this suffix.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        match self {
+            Self::Http(url) => Self::Http(url.with_suffix(suffix)),
+            Self::File(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(suffix);
+                Self::File(path.into())
+            }
+        }
+    }
+
+    /// The last part of its path, as it would be listed beside it.
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        match self {
+            Self::Http(url) => url.file_name(),
+            Self::File(path) => Some(path.file_name()?.to_string_lossy().into_owned()),
+        }
+    }
+}
+
 impl FromStr for Location {
     type Err = String;
 
@@ -59,6 +83,18 @@ impl fmt::Display for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_and_names_of_files_leave_the_query_alone() {
+        let location = |text: &str| text.parse::<Location>().unwrap();
+        let url = location("http://h/a/disk%20one.img.gz?sig=s");
+        assert_eq!(url.file_name().as_deref(), Some("disk one.img.gz"));
+        let Location::Http(beside) = url.with_suffix(".minisig") else { unreachable!("it is one still") };
+        assert_eq!(beside.path(), "/a/disk%20one.img.gz.minisig");
+        assert_eq!(location("/srv/a.img").with_suffix(".minisig"), location("/srv/a.img.minisig"));
+        assert_eq!(location("/srv/a.img").file_name().as_deref(), Some("a.img"));
+        assert_eq!(location("http://h/").file_name(), None);
+    }
 
     #[test]
     fn addresses_and_paths_are_told_apart() {

@@ -7,6 +7,7 @@
 //! that is not.
 
 mod archive;
+pub mod beside;
 #[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
 mod bmap;
 mod bounds;
@@ -31,8 +32,10 @@ mod published;
 mod qcow2;
 #[cfg_attr(not(test), allow(dead_code, reason = "the forms that are read in parts are its callers"))]
 mod ranged;
+mod signature;
 mod source;
 mod split;
+pub mod sums;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -52,9 +55,10 @@ use crate::request::Container;
 use crate::units::{Bytes, MaxWindow, widen};
 
 pub use cancel::Cancel;
-pub use digest::{Algorithm, Digest};
+pub use digest::{Algorithm, Digest, contradiction};
 pub use form::Form;
 pub use location::Location;
+pub use signature::{MinisignKey, Signed};
 use source::Access;
 pub use source::Source;
 pub use target::TargetKind;
@@ -93,6 +97,10 @@ pub struct Job {
     pub digests: Vec<Digest>,
     /// Digests of the file as published.
     pub container_digests: Vec<Digest>,
+    /// A signature over the file as published.
+    pub signed: Option<Signed>,
+    /// A map of the blocks that matter, of bmaptool.
+    pub bmap: Option<Location>,
     /// Whether the medium is read back and compared.
     pub read_back: bool,
     /// Stops the run from outside.
@@ -118,6 +126,8 @@ impl Job {
             container_size: None,
             digests: Vec::new(),
             container_digests: Vec::new(),
+            signed: None,
+            bmap: None,
             read_back: true,
             cancel: Cancel::default(),
             patience: PATIENCE,
@@ -125,12 +135,19 @@ impl Job {
         }
     }
 
+    /// Whether a digest or a signature of the image is known.
+    #[must_use]
+    pub fn has_proof(&self) -> bool {
+        !self.digests.is_empty() || !self.container_digests.is_empty() || self.signed.is_some()
+    }
+
     /// How its image is reached.
     fn access<'a>(&'a self, client: &'a Client) -> Access<'a> {
         Access {
             source: &self.source,
             mirrors: &self.mirrors,
-            has_digest: !self.digests.is_empty() || !self.container_digests.is_empty(),
+            has_digest: self.has_proof(),
+            signed: self.signed.as_ref(),
             client,
             cancel: &self.cancel,
             patience: self.patience,
@@ -195,10 +212,17 @@ impl Probe {
 ///
 /// # Errors
 /// `Image` when it is absent, unreachable or empty.
-pub fn probe(location: &Location, client: &Client) -> Result<Probe> {
+pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Result<Probe> {
     let cancel = Cancel::default();
-    let access =
-        Access { source: location, mirrors: &[], has_digest: false, client, cancel: &cancel, patience: PROBE_PATIENCE };
+    let access = Access {
+        source: location,
+        mirrors,
+        has_digest: false,
+        signed: None,
+        client,
+        cancel: &cancel,
+        patience: PROBE_PATIENCE,
+    };
     let mut source = source::open(&access)?;
     let head = read_head(&mut source)?;
     let form = Form::of(&head);

@@ -39,8 +39,18 @@ pub(super) trait Ranged: Send {
 /// Opens an image for reading at any place.
 ///
 /// # Errors
-/// `Image` when it is absent or unreachable, or when the server does not send parts of files.
+/// `Image` when it is absent or unreachable, when the server does not send parts of files, or when a signature over the whole
+/// file is to be checked.
 pub(super) fn open(access: &Access<'_>) -> Result<Box<dyn Ranged>> {
+    if let Some(signed) = access.signed {
+        let words = format!(
+            "signature {}: it is over the whole file, and images of this form are read in parts",
+            signed.signature
+        );
+        return Err(
+            Error::new(Kind::Image, words).advise("sign a list of checksums that has a digest of the unpacked image")
+        );
+    }
     Ok(match access.place()? {
         Place::Servers(urls) => Box::new(HttpRanged::open(&urls, access)?),
         Place::File(path) => Box::new(FileRanged::open(&path)?),

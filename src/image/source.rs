@@ -12,6 +12,7 @@ use crate::units::widen;
 use super::Location;
 use super::cancel::Cancel;
 use super::http_source::HttpSource;
+use super::signature::Signed;
 
 /// A stream of bytes as they were published, packed or not.
 ///
@@ -30,6 +31,8 @@ pub(super) struct Access<'a> {
     pub(super) mirrors: &'a [Location],
     /// Whether a digest will tell of bytes that are not those expected.
     pub(super) has_digest: bool,
+    /// A signature over the file as published.
+    pub(super) signed: Option<&'a Signed>,
     pub(super) client: &'a http::Client,
     pub(super) cancel: &'a Cancel,
     /// How long the servers may make no progress before the image is given up.
@@ -70,10 +73,14 @@ impl Access<'_> {
 
 /// Opens an image as a stream.
 pub(super) fn open(access: &Access<'_>) -> Result<Box<dyn Source>> {
-    Ok(match access.place()? {
+    let source: Box<dyn Source> = match access.place()? {
         Place::Servers(urls) => Box::new(HttpSource::open(&urls, access)?),
         Place::File(path) => Box::new(FileSource::open(&path)?),
-    })
+    };
+    match access.signed {
+        Some(signed) => signed.around(source, access.client, access.cancel),
+        None => Ok(source),
+    }
 }
 
 /// An image in a file or on a device of this machine.

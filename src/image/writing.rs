@@ -131,7 +131,7 @@ fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dy
         bounds.check_exact(length).map_err(from)?;
         bounds.size = Some(length);
     }
-    if bounds.size.is_none() && job.digests.is_empty() && job.container_digests.is_empty() && codec.is_none() {
+    if bounds.size.is_none() && !job.has_proof() && codec.is_none() {
         warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
     }
     let source: Box<dyn std::io::Read + Send> = Box::new(Cursor::new(head).chain(source));
@@ -162,8 +162,11 @@ pub(super) fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
             return Err(Error::new(Kind::Image, text));
         }
     }
+    if job.signed.as_ref().is_some_and(|signed| !signed.is_proved()) {
+        return Err(Error::bug(format!("the signature of {} was not checked to the end", job.source)));
+    }
     let has_size = job.size.is_some() || job.container_size.is_some();
-    Ok(has_size || !job.digests.is_empty() || !job.container_digests.is_empty())
+    Ok(has_size || job.has_proof())
 }
 
 fn reports(job: &Job, targets: &[Target], (flowed, proved): &(Flowed, bool), seconds: f64) -> Vec<ImageReport> {

@@ -4,6 +4,7 @@
 mod before;
 mod guards;
 mod identity;
+mod images;
 mod kept;
 mod losses;
 mod render;
@@ -18,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{FirmwareMode, Inventory};
 use crate::layout::{self, Layout, Resolved};
-use crate::request::{Request, SideCar, shown_uri};
+use crate::request::{Request, SideCar};
 
 pub use before::{DiskBefore, Fate, PartitionBefore};
 pub use identity::Identities;
@@ -57,18 +58,12 @@ pub struct Plan {
 ///
 /// # Errors
 /// Those of [`layout::resolve`]; `Refused` when a disk is in use or something on it reaches beyond the disks that the
-/// request names.
+/// request names; `Image` when images are not proved although the request demands it.
 pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>, seed: Option<&str>) -> Result<Plan> {
     let resolved = layout::resolve(request, inventory, side_car)?;
     let Resolved { layout, disks, mut warnings } = resolved;
-    if side_car.is_none() {
-        warnings.push("the images have no metadata beside them: their size and digest are not checked".to_owned());
-    } else {
-        let unproved = layout.images.iter().filter(|image| image.md5.is_none());
-        warnings.extend(
-            unproved.map(|image| format!("the metadata has no digest of {}: it is not checked", shown_uri(&image.uri))),
-        );
-    }
+    let images = images::known(&layout, request, side_car)?;
+    warnings.extend(images::require_proof(&images, request, side_car)?);
     warnings.extend(boot_warning(&layout, inventory.firmware.mode));
     let kept = layout::kept_disks(&layout);
     let renewed = layout::renewed_partitions(&layout, &kept);
@@ -90,7 +85,7 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         inventory,
         identities: &identities,
     };
-    let (steps, expectations) = steps::order(scene, closings, side_car, &request.nic_names)?;
+    let (steps, expectations) = steps::order(scene, closings, &images, &request.nic_names)?;
     guards::refuse_planned_identities_elsewhere(&expectations, &disks, inventory)?;
     let destroys = losses::of(&disks, &kept, &renewed, inventory, &layout);
     let firmware = inventory.firmware.mode;

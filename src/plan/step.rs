@@ -126,6 +126,18 @@ pub enum Step {
         container_size: Option<Bytes>,
         /// Digests of what is fetched.
         container_digests: Vec<String>,
+        /// Further addresses of the same file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mirrors: Vec<String>,
+        /// Public key of minisign that what is fetched must be signed with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        minisign_key: Option<String>,
+        /// Where the signature lies; beside the source where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
+        /// Where a map of the blocks that matter lies.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bmap: Option<String>,
     },
     /// Writes the config drive.
     WriteConfigDrive { device: String, size: Bytes, sector_size: SectorSize, label: String, volume_id: u32 },

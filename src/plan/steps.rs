@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::inventory::{Disk, Inventory, Signature};
 use crate::layout::{self, FileSystem, Layout, Md, Vg};
 use crate::plan::before::ARRAY_MEMBER;
+use crate::plan::images::Known;
 use crate::plan::{DiskIdentity, Expectation, Identities, Step};
-use crate::request::{NicName, SideCar};
+use crate::request::NicName;
 use crate::units::{Bytes, Mib};
 
 /// What the steps are for.
@@ -38,7 +39,7 @@ pub struct Scene<'a> {
 pub fn order(
     scene: Scene<'_>,
     closings: Vec<Step>,
-    side_car: Option<&SideCar>,
+    images: &[Known<'_>],
     nic_names: &[NicName],
 ) -> Result<(Vec<Step>, Vec<Expectation>)> {
     let mut order = Order { scene, steps: Vec::new(), expectations: Vec::new() };
@@ -48,7 +49,7 @@ pub fn order(
     order.make_arrays();
     order.make_groups();
     order.make_file_systems();
-    order.write_images(side_car)?;
+    order.write_images(images)?;
     order.write_config_drive()?;
     order.make_bootable(nic_names)?;
     Ok((order.steps, order.expectations))

@@ -99,11 +99,20 @@ pub fn templates(meta: &Object<'_>) -> Option<BTreeMap<String, String>> {
     meta.optional("cloud_init_templates", read).map(Option::unwrap_or_default)
 }
 
-/// The extensions that concern the first boot.
-pub fn extension(object: &Object<'_>) -> Option<(Option<PhoneHome>, Option<Value>)> {
+/// The extensions that Fuel ignores.
+#[derive(Default)]
+pub struct Extension {
+    pub phone_home: Option<PhoneHome>,
+    pub network: Option<Value>,
+    pub requires_digest: bool,
+}
+
+/// Reads them.
+pub fn extension(object: &Object<'_>) -> Option<Extension> {
     let phone_home = object.optional("phone_home", phone_home);
     let network = object.optional("network", network);
-    Some((phone_home?, network?))
+    let requires_digest = object.optional("require_digest", Field::flag)?.unwrap_or_default();
+    Some(Extension { phone_home: phone_home?, network: network?, requires_digest })
 }
 
 fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {

@@ -38,9 +38,14 @@ pub struct ImageMeta {
     pub raw_size: Option<u64>,
     /// MD5 of the unpacked image.
     pub raw_md5: Option<String>,
-    /// SHA-256 of the unpacked image, 64 hexadecimal digits (extension).
-    pub raw_sha256: Option<String>,
+    /// Further digests of the packed image, `algorithm:hex` (extension).
+    pub container_digests: Vec<String>,
+    /// Further digests of the unpacked image, `algorithm:hex` (extension).
+    pub raw_digests: Vec<String>,
 }
+
+/// Digests beside upstream's MD5, and how many digits they have.
+const FURTHER: [(&str, usize); 3] = [("sha1", 40), ("sha256", 64), ("sha512", 128)];
 
 /// Names of operating systems that upstream takes from a side-car (they are its class names).
 const KNOWN_SYSTEMS: [&str; 3] = ["Ubuntu", "Centos", "OperatingSystem"];
@@ -99,6 +104,12 @@ impl ImageMeta {
             )),
             Some(_) => Err(format!(".{key}: expected {digits} hexadecimal digits")),
         };
+        let further = |what: &str| {
+            let found = FURTHER.iter().map(|(algorithm, digits)| {
+                Ok(digest(&format!("{what}_{algorithm}"), *digits)?.map(|hex| format!("{algorithm}:{hex}")))
+            });
+            found.filter_map(Result::transpose).collect::<Result<Vec<_>, String>>()
+        };
         let name = value.get("container_name").and_then(Value::as_str);
         Ok(Self {
             container_name: name.ok_or(".container_name: expected a string")?.to_owned(),
@@ -106,7 +117,8 @@ impl ImageMeta {
             container_md5: digest("container_md5", 32)?,
             raw_size: number("raw_size")?,
             raw_md5: digest("raw_md5", 32)?,
-            raw_sha256: digest("raw_sha256", 64)?,
+            container_digests: further("container")?,
+            raw_digests: further("raw")?,
         })
     }
 }
@@ -146,6 +158,24 @@ mod tests {
         assert_eq!(side_car.image("http://m/a.img.gz").and_then(|image| image.raw_size), Some(5));
         assert_eq!(side_car.image("http://m/b.img.gz"), None);
         assert_eq!(side_car.operating_system.map(|os| os.major), Some(16));
+    }
+
+    #[test]
+    fn digests_of_packed_and_unpacked_image_are_read() {
+        let (sha1, sha256, sha512) = ("1".repeat(40), "A".repeat(64), "b".repeat(128));
+        let text = format!(
+            "images: [{{container_name: a, container_sha1: '{sha1}', container_sha256: {sha256}, container_sha512: {sha512}, \
+             raw_sha1: '{sha1}', raw_sha512: null, raw_sha256: {sha256}}}]"
+        );
+        let image = SideCar::parse(text.as_bytes()).unwrap().images.remove(0);
+        let sha256 = sha256.to_lowercase();
+        let of = |parts: &[(&str, &str)]| parts.iter().map(|(name, hex)| format!("{name}:{hex}")).collect::<Vec<_>>();
+        assert_eq!(image.container_digests, of(&[("sha1", &sha1), ("sha256", &sha256), ("sha512", &sha512)]));
+        assert_eq!(image.raw_digests, of(&[("sha1", &sha1), ("sha256", &sha256)]));
+        assert_eq!(
+            SideCar::parse(b"images: [{container_name: a, container_sha256: abc}]").unwrap_err().to_string(),
+            "reading the image metadata: $.images[0].container_sha256: expected 64 hexadecimal digits"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod findings;
 mod first_boot;
 mod grammar;
 mod image_meta;
+mod images;
 mod model;
 mod nailgun;
 mod names;

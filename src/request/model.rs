@@ -75,6 +75,8 @@ pub struct Request {
     pub phone_home: Option<PhoneHome>,
     /// A cloud-init network-config v2 document to use as it is (extension).
     pub network: Option<serde_json::Value>,
+    /// Whether an image that nothing proves is an error (extension).
+    pub requires_digest: bool,
 }
 
 /// The admin (PXE) interface.
@@ -223,6 +225,18 @@ pub struct ImageSpec {
     pub format: String,
     /// Packing.
     pub container: Container,
+    /// Further addresses of the same file (extension).
+    pub mirrors: Vec<String>,
+    /// Digests of the file as published, `algorithm:hex` in lower case (extension).
+    pub digests: Vec<String>,
+    /// Digests of the unpacked image (extension).
+    pub raw_digests: Vec<String>,
+    /// Public key of minisign that the file must be signed with (extension).
+    pub minisign_key: Option<String>,
+    /// Where that signature lies; beside the file when it is missing (extension).
+    pub signature: Option<String>,
+    /// Where a map of the blocks that matter lies (extension).
+    pub bmap: Option<String>,
 }
 
 /// A disk and what is to be on it.

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::findings::{Findings, shown};
+use super::first_boot::Extension;
 use super::grammar::{DOCUMENT, Rule};
-use super::model::{AdminInterface, Container, ImageSpec, NicName, Repository, Request};
+use super::model::{AdminInterface, NicName, Repository, Request};
 use super::names;
 use super::reader::{Field, Object};
-use super::{check, contradictions, first_boot, spaces};
+use super::{check, contradictions, first_boot, images, spaces};
 
 /// What the agent of Fuel took when no time zone was sent.
 const DEFAULT_TIMEZONE: &str = "America/Los_Angeles";
@@ -46,7 +47,8 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
     let interfaces = root.get("interfaces");
     let admin = interfaces.and_then(|interfaces| admin_interface(&interfaces, admin_mac, gateway.flatten()));
     let extension = root.optional("bedplate", |field| field.object());
-    let extension = extension.and_then(|it| it.map_or(Some((None, None)), |it| first_boot::extension(&it)));
+    let extension =
+        extension.and_then(|it| it.map_or_else(|| Some(Extension::default()), |it| first_boot::extension(&it)));
 
     let meta = meta?;
     let data = meta.get("pm_data").and_then(|field| field.object());
@@ -54,7 +56,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
     let has_scheme = root.get("partitioning").is_some();
     let spaces_field = data.as_ref().and_then(|data| data.get("ks_spaces"));
     let spaces = spaces_field.as_ref().and_then(|field| spaces::read(field, has_scheme));
-    let images = meta.get("image_data").and_then(|field| images(&field));
+    let images = meta.get("image_data").and_then(|field| images::read(&field));
     if let (Some(field), Some((disks, groups))) = (&spaces_field, &spaces) {
         contradictions::find(field, disks, groups, images.as_deref());
     }
@@ -68,7 +70,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
     let templates = first_boot::templates(&meta);
     let is_kernel_lt = meta.get("kernel_lt").is_some_and(|field| field.flag() == Some(true));
     let (disks, volume_groups) = spaces?;
-    let (phone_home, network) = extension?;
+    let Extension { phone_home, network, requires_digest } = extension?;
 
     Some(Request {
         uid,
@@ -93,6 +95,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
         templates: templates?,
         phone_home,
         network,
+        requires_digest,
     })
 }
 
@@ -185,29 +188,6 @@ fn one_line(field: &Field<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
-}
-
-fn images(field: &Field<'_>) -> Option<Vec<ImageSpec>> {
-    let images: Vec<_> = field.entries()?.map(|(mount, field)| image(mount, &field)).collect();
-    images.into_iter().collect()
-}
-
-fn image(mount: &str, field: &Field<'_>) -> Option<ImageSpec> {
-    let object = field.object()?;
-    let is_mount = names::is_mount_point(mount);
-    if !is_mount {
-        field.fault(format!("expected an absolute mount point, found {}", shown(mount)));
-    }
-    let uri = object.get("uri").and_then(|uri| {
-        uri.parsed("a URI with http://, https:// or file://", |text| {
-            let has_scheme = ["http://", "https://", "file://"].iter().any(|scheme| text.starts_with(scheme));
-            (has_scheme && text.chars().all(|c| c.is_ascii_graphic())).then(|| text.to_owned())
-        })
-    });
-    let format = object.get("format").and_then(|format| format.word());
-    let container = object.get("container").and_then(|container| Container::of_word(container.text()?));
-    let (path, mount) = (field.path().to_owned(), is_mount.then(|| mount.to_owned()));
-    Some(ImageSpec { path, mount: mount?, uri: uri?, format: format?, container: container? })
 }
 
 fn repositories(meta: &Object<'_>) -> Option<Vec<Repository>> {

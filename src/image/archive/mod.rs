@@ -104,7 +104,7 @@ fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> 
         bounds.check_exact(length)?;
         bounds.size = Some(length);
     }
-    if job.digests.is_empty() && job.container_digests.is_empty() && codec.is_none() && bounds.size.is_none() {
+    if !job.has_proof() && codec.is_none() && bounds.size.is_none() {
         warn!("{}: neither its length nor a digest is known", job.source);
     }
     let stream = Stream::start(Flow {

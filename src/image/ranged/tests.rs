@@ -26,7 +26,7 @@ fn opened(urls: &[String], has_digest: bool, patience: Duration, cancel: &Cancel
     let locations: Vec<Location> = urls.iter().map(|url| url.parse().unwrap()).collect();
     let client = client();
     let (source, mirrors) = locations.split_first().unwrap();
-    open(&Access { source, mirrors, has_digest, client: &client, cancel, patience })
+    open(&Access { source, mirrors, has_digest, signed: None, client: &client, cancel, patience })
 }
 
 fn of(server: &Server) -> Result<Box<dyn Ranged>> {

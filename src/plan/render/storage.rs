@@ -1,5 +1,7 @@
 //! What lies on several disks or in a group: arrays, volume groups, file systems, and the images that come onto them.
 
+use std::collections::BTreeSet;
+
 use super::disks::told;
 use super::page::{Ink, Page, width};
 use crate::layout::{self, FileSystem, Layout, Lv, Md, Vg};
@@ -117,15 +119,23 @@ fn purpose(it: &FileSystem, is_on_old: bool) -> String {
 fn images(page: &mut Page, plan: &Plan) {
     let mut is_first = true;
     for step in &plan.steps {
-        let Step::WriteImage { source, target, size, digests, container_digests, .. } = step else { continue };
+        let Step::WriteImage { source, target, size, digests, container_digests, mirrors, minisign_key, .. } = step
+        else {
+            continue;
+        };
         if std::mem::take(&mut is_first) {
             page.gap();
         }
         page.line(Ink::Plain, &format!("image {}", shown_uri(source)));
+        for mirror in mirrors {
+            page.line(Ink::Plain, &format!("  or from {}", shown_uri(mirror)));
+        }
         let size = size.map_or_else(|| "size not known".to_owned(), |size| size.to_string());
         let first = format!("  to {target}, {size}, ");
         let mut algorithms: Vec<_> = digests.iter().chain(container_digests).map(|it| algorithm(it)).collect();
-        algorithms.dedup();
+        algorithms.extend(minisign_key.as_ref().map(|_| "minisign"));
+        let mut seen = BTreeSet::new();
+        algorithms.retain(|it| seen.insert(*it));
         match algorithms.as_slice() {
             [] => page.line_of(&[(Ink::Plain, &first), (Ink::Yellow, "NOT PROVED: no digest is known")]),
             some => page.line(Ink::Plain, &format!("{first}proved by {}", some.join(" and "))),

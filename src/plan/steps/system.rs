@@ -3,22 +3,20 @@
 use super::{Order, bytes, fat_uuid, identify, label};
 use crate::error::{Error, Result};
 use crate::layout::{FileSystem, LaidDisk, device_size};
+use crate::plan::images::Known;
 use crate::plan::{BootStorage, Expectation, Step, TargetMount};
-use crate::request::{NicName, SideCar, shown_uri};
+use crate::request::{NicName, shown_uri};
 use crate::units::Bytes;
 
 /// Label of the config drive; cloud-init looks for it.
 const CONFIG_DRIVE_LABEL: &str = "cidata";
 
 impl Order<'_> {
-    pub(super) fn write_images(&mut self, side_car: Option<&SideCar>) -> Result<()> {
-        for image in &self.scene.layout.images {
+    pub(super) fn write_images(&mut self, images: &[Known<'_>]) -> Result<()> {
+        for (image, known) in self.scene.layout.images.iter().zip(images) {
             let target = self.scene.layout.filesystems.iter().find(|it| it.device == image.target);
             let target =
                 target.ok_or_else(|| Error::bug(format!("image {} has no file system", shown_uri(&image.uri))))?;
-            let meta = side_car.and_then(|side_car| side_car.image(&image.uri));
-            let digest = |algorithm: &str, hex: Option<&String>| hex.map(|hex| format!("{algorithm}:{hex}"));
-            let sha256 = meta.and_then(|meta| digest("sha256", meta.raw_sha256.as_ref()));
             let uuid = self.scene.file_system_uuid(target);
             self.expectations.push(Expectation::FileSystem {
                 device: image.target.clone(),
@@ -34,12 +32,13 @@ impl Order<'_> {
                 label: label(target),
                 uuid,
                 size: image.size.map(Bytes::new),
-                digests: digest("md5", image.md5.as_ref()).into_iter().chain(sha256).collect(),
-                container_size: meta.and_then(|meta| meta.container_size).map(Bytes::new),
-                container_digests: meta
-                    .and_then(|meta| digest("md5", meta.container_md5.as_ref()))
-                    .into_iter()
-                    .collect(),
+                digests: known.digests.clone(),
+                container_size: known.container_size,
+                container_digests: known.container_digests.clone(),
+                mirrors: known.spec.mirrors.clone(),
+                minisign_key: known.spec.minisign_key.clone(),
+                signature: known.spec.signature.clone(),
+                bmap: known.spec.bmap.clone(),
             });
         }
         Ok(())

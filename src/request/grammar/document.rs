@@ -68,6 +68,11 @@ static EXTENSION: Section = Section {
     name: "bedplate",
     text: "Extensions, which Fuel ignores.",
     groups: &[&[
+        optional(
+            "require_digest",
+            Rule::Flag,
+            "whether an image of which neither a digest nor a signature is known is an error",
+        ),
         optional("phone_home", Rule::Object(&PHONE_HOME), "where cloud-init reports that the first boot is done"),
         // It goes to cloud-init as it is, so that no key of it is unknown.
         optional(

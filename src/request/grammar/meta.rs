@@ -79,6 +79,18 @@ static IMAGE: Section = Section {
             Rule::Choice(&CONTAINER),
             "how it is packed: `gzip` or `raw`, and as extensions `zstd`, `xz`, `bzip2`, `lz4`",
         ),
+        optional("mirrors", Rule::List(&Rule::Text), "extension: further http or https addresses of the same file")
+            .secret(),
+        optional("digests", Rule::List(&Rule::Text), "extension: of the file as published, `ALGORITHM:HEX`"),
+        optional("raw_digests", Rule::List(&Rule::Text), "extension: of the unpacked image, `ALGORITHM:HEX`"),
+        optional("minisign_key", Rule::Text, "extension: public key; the file must be signed with it"),
+        optional(
+            "signature",
+            Rule::Text,
+            "extension: where minisign's signature lies; beside the file with `.minisig` where it is missing",
+        )
+        .secret(),
+        optional("bmap", Rule::Text, "extension: where bmaptool's map of the blocks that matter lies").secret(),
     ]],
 };
 

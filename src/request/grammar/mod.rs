@@ -250,6 +250,9 @@ mod tests {
                 "mco_pskey",
                 "mco_password",
                 "uri",
+                "mirrors",
+                "signature",
+                "bmap",
                 "password",
                 "hashed_password",
                 "url"
