@@ -160,6 +160,7 @@ fn reports() -> Documents {
         target: "/dev/sda3".to_owned(),
         bytes_read: 1 << 20,
         bytes_written: 1 << 30,
+        bytes_zeroed: 5,
         seconds: 1.5,
         digests: vec!["md5:d41d8cd98f00b204e9800998ecf8427e".to_owned()],
         proved: true,
