@@ -2,7 +2,7 @@
 
 use std::hash::Hasher as _;
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use twox_hash::XxHash3_64;
@@ -191,11 +191,17 @@ impl HttpSource {
             if self.has_ended || buffer.is_empty() {
                 return Ok(0);
             }
+            if self.mirrors.is_left_as_slow(self.progress)? {
+                self.body = None;
+            }
             let Some(body) = &mut self.body else {
                 self.reopen()?;
                 continue;
             };
-            match body.reader.read(buffer) {
+            let began = Instant::now();
+            let outcome = body.reader.read(buffer);
+            self.mirrors.has_waited(began.elapsed(), self.progress.received);
+            match outcome {
                 Ok(0) if self.length.is_some_and(|length| self.progress.position < length) => {
                     self.failed(Failure::Passing("the connection ended early".to_owned()))?;
                 }

@@ -11,7 +11,7 @@ use crate::http::{Client, Url};
 use crate::units::widen;
 
 use super::cancel::Cancel;
-use super::patience::Patience;
+use super::patience::{PROGRESS, Patience};
 use super::published::{Failure, Published};
 
 /// How long the very first answer may take: a wrong address must not look like a slow server.
@@ -46,6 +46,8 @@ pub(super) struct Mirrors {
     cancel: Cancel,
     patience: Patience,
     turn: Patience,
+    /// How long the current one was waited for since so many bytes had come: it may send, and yet never come to an end.
+    waited: (Duration, u64),
     /// Why others were left.
     left: Vec<String>,
 }
@@ -58,8 +60,14 @@ impl Mirrors {
         }
         let queue = urls.iter().map(|url| Published::new(client.clone(), url.clone())).collect();
         let patience = patience.min(FIRST_PATIENCE);
-        let mut mirrors =
-            Self { queue, cancel, patience: Patience::new(patience), turn: Patience::new(patience), left: Vec::new() };
+        let mut mirrors = Self {
+            queue,
+            cancel,
+            patience: Patience::new(patience),
+            turn: Patience::new(patience),
+            waited: (Duration::ZERO, 0),
+            left: Vec::new(),
+        };
         mirrors.begin_turn();
         Ok(mirrors)
     }
@@ -88,6 +96,32 @@ impl Mirrors {
     pub(super) fn answered(&mut self, patience: Duration) {
         self.patience = Patience::new(patience);
         self.begin_turn();
+    }
+
+    /// Counts the time that a read took, not that between reads: a slow medium is no slow server.
+    pub(super) fn has_waited(&mut self, time: Duration, received: u64) {
+        let (waited, since) = &mut self.waited;
+        if received.saturating_sub(*since) >= PROGRESS {
+            (*waited, *since) = (Duration::ZERO, received);
+        } else {
+            *waited = waited.saturating_add(time);
+        }
+    }
+
+    /// Leaves the current server when it sends, but too slowly to be waited for. True when another one is to be asked.
+    ///
+    /// # Errors
+    /// `Image` when there is no other.
+    pub(super) fn is_left_as_slow(&mut self, progress: Progress) -> Result<bool> {
+        let (waited, since) = self.waited;
+        if waited < self.turn.limit() {
+            return Ok(false);
+        }
+        let came = progress.received.saturating_sub(since);
+        let reason = format!("the server sends too slowly: {came} bytes in {} s", waited.as_secs());
+        self.waited = (Duration::ZERO, progress.received);
+        self.leave(&reason, progress)?;
+        Ok(true)
     }
 
     /// After a failure: comes back when it is time to ask again, maybe another server.
@@ -136,6 +170,7 @@ impl Mirrors {
     fn begin_turn(&mut self) {
         let count = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         let limit = self.patience.limit();
+        self.waited.0 = Duration::ZERO;
         self.turn = Patience::new(if count > 1 { (limit / count).min(LONGEST_TURN) } else { limit });
     }
 

@@ -8,7 +8,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What counts as progress. Less between two failures does not restart the patience, or a server that breaks off after
 /// each byte would hold us for ever.
-const PROGRESS: u64 = 64 << 10;
+pub(super) const PROGRESS: u64 = 64 << 10;
 
 /// How long lack of progress is borne.
 #[derive(Debug)]

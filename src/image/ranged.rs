@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::http;
@@ -173,6 +174,9 @@ impl HttpRanged {
     fn fill(&mut self, mut buffer: &mut [u8]) -> Result<()> {
         while !buffer.is_empty() {
             self.cancel.check()?;
+            if self.mirrors.is_left_as_slow(self.progress)? {
+                self.body = None;
+            }
             let Some(body) = &mut self.body else {
                 match self.reopen() {
                     Ok(body) => self.body = Some(body),
@@ -180,7 +184,10 @@ impl HttpRanged {
                 }
                 continue;
             };
-            let failure = match body.reader.read(buffer) {
+            let began = Instant::now();
+            let outcome = body.reader.read(buffer);
+            self.mirrors.has_waited(began.elapsed(), self.progress.received);
+            let failure = match outcome {
                 Ok(0) => Failure::Passing("the connection ended early".to_owned()),
                 Ok(count) => {
                     self.progress.advance(count);

@@ -68,6 +68,8 @@ pub struct Reply {
     pub stall: Option<(usize, Duration)>,
     /// Silence before the answer.
     pub delay: Duration,
+    /// Silence after each byte of the body.
+    pub trickle: Option<Duration>,
 }
 
 impl Reply {
@@ -81,6 +83,7 @@ impl Reply {
             cut: Cut::No,
             stall: None,
             delay: Duration::ZERO,
+            trickle: None,
         }
     }
 
@@ -121,6 +124,10 @@ impl Reply {
 
     pub fn stall(self, after: usize, pause: Duration) -> Self {
         Self { stall: Some((after, pause)), ..self }
+    }
+
+    pub fn trickle(self, pause: Duration) -> Self {
+        Self { trickle: Some(pause), ..self }
     }
 
     pub fn delay(self, delay: Duration) -> Self {
@@ -310,6 +317,14 @@ fn write_reply(stream: &mut impl Write, raw: &TcpStream, request: &Seen, reply: 
         Some((at, _)) => body[..end].split_at(at.min(end)),
         None => (&body[..end], &body[..0]),
     };
+    if let Some(pause) = reply.trickle {
+        for byte in before.chunks(1) {
+            write_body(stream, byte, reply.length)?;
+            stream.flush()?;
+            thread::sleep(pause);
+        }
+        return Ok(());
+    }
     write_body(stream, before, reply.length)?;
     if let Some((_, pause)) = reply.stall {
         stream.flush()?;
