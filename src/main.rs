@@ -14,7 +14,7 @@ use bedplate::commands::provision::{Options, REPORT_FILE};
 use bedplate::error::{Error, Kind, Result};
 use bedplate::http;
 use bedplate::plan::Stage;
-use bedplate::report::{ConsoleSink, LOG_FILE, MarkerLogSink, Report, Reporter, Sink, sink_for};
+use bedplate::report::{BesideBars, ConsoleSink, LOG_FILE, MarkerLogSink, Report, Reporter, Sink, sink_for};
 use bedplate::settings::Settings;
 use bedplate::sys;
 use clap::Parser as _;
@@ -218,6 +218,7 @@ fn tell(message: &str, advice: Option<&str>) {
 fn start_logging(level: &str) {
     let environment = env_logger::Env::default().default_filter_or(level);
     env_logger::Builder::from_env(environment)
+        .target(env_logger::Target::Pipe(Box::new(BesideBars)))
         .format(|out, record| writeln!(out, "bedplate: {}: {}", record.level().as_str().to_lowercase(), record.args()))
         .init();
 }

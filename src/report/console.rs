@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write};
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Event, EventKind, Sink};
 use crate::error::Result;
@@ -11,16 +14,17 @@ use crate::units::Bytes;
 /// Progress as plain lines: a serial console at 115200 baud and a log want few of them.
 const LINE_INTERVAL_MS: u64 = 5_000;
 
-/// Columns that every terminal has; one less than 80, so that the cursor never wraps.
-const COLUMNS: usize = 79;
+/// The bar first, since a long step name may be cut off at the edge of the terminal. No colours.
+const WITH_TOTAL: &str = "{bar:20} {percent:>3} % {wide_msg}";
+const WITHOUT_TOTAL: &str = "{wide_msg}";
 
-/// Columns of the bar between its brackets.
-const BAR: u64 = 20;
+/// Whatever writes to the terminal has to move the same bars out of its way.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// One line that is drawn over again.
+    /// One line a step that is drawn over again.
     Bar,
     /// Lines, at most one a step every five seconds.
     Lines,
@@ -29,16 +33,16 @@ pub enum Style {
 /// Shows events on a console.
 pub struct ConsoleSink {
     out: Box<dyn Write + Send>,
-    style: Style,
+    bars: Option<MultiProgress>,
     run_began_ms: Option<u64>,
     steps: HashMap<String, Shown>,
-    is_bar_open: bool,
 }
 
 /// What was shown of a step, in milliseconds since boot.
 struct Shown {
     began_ms: u64,
     told_ms: u64,
+    bar: Option<ProgressBar>,
 }
 
 impl ConsoleSink {
@@ -48,27 +52,24 @@ impl ConsoleSink {
         let stderr = std::io::stderr();
         let device = std::fs::read_link("/proc/self/fd/2").unwrap_or_default();
         let style = style_for(stderr.is_terminal(), &device.to_string_lossy(), std::env::var("TERM").ok().as_deref());
-        Self::new(stderr, style)
+        Self::new(stderr, (style == Style::Bar).then(|| BARS.clone()))
     }
 
-    /// Shows events on `out`.
-    pub fn new(out: impl Write + Send + 'static, style: Style) -> Self {
-        Self { out: Box::new(out), style, run_began_ms: None, steps: HashMap::new(), is_bar_open: false }
+    /// Shows events on `out`, and progress as bars where there are any.
+    pub fn new(out: impl Write + Send + 'static, bars: Option<MultiProgress>) -> Self {
+        Self { out: Box::new(out), bars, run_began_ms: None, steps: HashMap::new() }
     }
 
     fn line(&mut self, event: &Event, words: &str) {
-        let clear = if std::mem::take(&mut self.is_bar_open) { "\r\x1b[K" } else { "" };
-        let stamp = self.stamp(event);
-        self.write(&format!("{clear}{stamp} {}\n", printable(words)));
-    }
-
-    fn bar(&mut self, event: &Event, step: &str) {
-        let mut line = format!("{} {}", self.stamp(event), printable(&bar_text(event, step)));
-        if let Some((end, _)) = line.char_indices().nth(COLUMNS) {
-            line.truncate(end);
+        let line = format!("{} {}\n", self.stamp(event), printable(words));
+        // A console that went away (a closed ssh session) must not end the run, and there is nowhere left to say so.
+        let mut write = || {
+            let _gone = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(&mut write),
+            None => write(),
         }
-        self.is_bar_open = true;
-        self.write(&format!("\r{line}\x1b[K"));
     }
 
     /// Seconds since the run began, as the kernel writes its own.
@@ -77,28 +78,24 @@ impl ConsoleSink {
         format!("[{:>7}]", tenths(event.boot_time_ms.saturating_sub(began)))
     }
 
-    fn write(&mut self, text: &str) {
-        // A console that went away (a closed ssh session) must not end the run, and there is nowhere left to say so.
-        let _gone = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-    }
-
     fn progress(&mut self, event: &Event, step: &str) {
-        if self.style == Style::Bar {
-            self.bar(event, step);
-            return;
-        }
         let now = event.boot_time_ms;
-        let shown = self.steps.entry(step.to_owned()).or_insert(Shown { began_ms: now, told_ms: now });
-        if now.saturating_sub(shown.told_ms) < LINE_INTERVAL_MS {
-            return;
+        let shown = self.steps.entry(step.to_owned()).or_insert_with(|| Shown::at(now));
+        if let Some(bars) = &self.bars {
+            let bar = shown.bar.get_or_insert_with(|| bars.add(ProgressBar::no_length()));
+            draw(bar, event, step);
+        } else if now.saturating_sub(shown.told_ms) >= LINE_INTERVAL_MS {
+            shown.told_ms = now;
+            self.line(event, &format!("{step}: {}", progress_text(event)));
         }
-        shown.told_ms = now;
-        self.line(event, &format!("{step}: {}", progress_text(event)));
     }
 
     fn ended(&mut self, event: &Event, step: &str) {
         let shown = self.steps.remove(step);
-        let took = shown.map(|shown| tenths(event.boot_time_ms.saturating_sub(shown.began_ms)));
+        let took = shown.as_ref().map(|shown| tenths(event.boot_time_ms.saturating_sub(shown.began_ms)));
+        if let Some(shown) = shown {
+            self.take_away(shown);
+        }
         let words = match (event.kind, &event.error) {
             (EventKind::StepFailed, error) => {
                 let after = took.map(|took| format!(" after {took} s")).unwrap_or_default();
@@ -112,6 +109,19 @@ impl ConsoleSink {
         };
         self.line(event, &words);
     }
+
+    fn take_away(&self, shown: Shown) {
+        if let (Some(bars), Some(bar)) = (&self.bars, shown.bar) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+    }
+}
+
+impl Shown {
+    fn at(now: u64) -> Self {
+        Self { began_ms: now, told_ms: now, bar: None }
+    }
 }
 
 impl Sink for ConsoleSink {
@@ -124,14 +134,17 @@ impl Sink for ConsoleSink {
                 self.line(event, &format!("run {}: {message}", event.run));
             }
             EventKind::StepStarted => {
-                let shown = Shown { began_ms: event.boot_time_ms, told_ms: event.boot_time_ms };
-                self.steps.insert(step.to_owned(), shown);
+                self.steps.insert(step.to_owned(), Shown::at(event.boot_time_ms));
                 let words = if message.is_empty() || message == step { "started" } else { message };
                 self.line(event, &format!("{step}: {words}"));
             }
             EventKind::Progress => self.progress(event, step),
             EventKind::StepFinished | EventKind::StepFailed => self.ended(event, step),
             EventKind::RunFinished => {
+                // A step that neither ended nor failed must not leave its bar below the words that follow.
+                for (_, shown) in std::mem::take(&mut self.steps) {
+                    self.take_away(shown);
+                }
                 let error = event.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
                 self.line(event, &format!("run {}: {message}{error}", event.run));
             }
@@ -141,6 +154,24 @@ impl Sink for ConsoleSink {
 
     fn flush(&mut self, _within: Duration) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Standard error for what does not come as an event, such as log lines: bars that are being drawn make room for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BesideBars;
+
+impl Write for BesideBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        BARS.suspend(|| std::io::stderr().write_all(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
     }
 }
 
@@ -160,7 +191,7 @@ fn progress_text(event: &Event) -> String {
     if let Some(total) = event.bytes_total {
         text += &format!(" of {}", Bytes::new(total));
     }
-    if let Some(percent) = share(event, 100) {
+    if let Some(percent) = percent(event) {
         text += &format!(" ({percent} %)");
     }
     if let Some(rate) = event.rate {
@@ -172,14 +203,27 @@ fn progress_text(event: &Event) -> String {
     text
 }
 
-/// The bar first, since a long step name may be cut off at the edge of the terminal.
-fn bar_text(event: &Event, step: &str) -> String {
-    let mut text = String::new();
-    if let (Some(filled), Some(percent)) = (share(event, BAR), share(event, 100)) {
-        text = (0..BAR).map(|column| if column < filled { '#' } else { '.' }).collect();
-        text += &format!(" {percent:>3} % ");
+/// Brings a bar to where the step is. Rate and time left are the event's, which are those that other sinks show.
+fn draw(bar: &ProgressBar, event: &Event, step: &str) {
+    let total = event.bytes_total.filter(|&total| total > 0);
+    let template = if total.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
+    // The templates are ours, and a test draws both.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("#."));
     }
-    text += &Bytes::new(event.bytes_done.unwrap_or(0)).to_string();
+    bar.set_message(printable(&bar_text(event, step)));
+    bar.update(|state| {
+        let done = event.bytes_done.unwrap_or(0);
+        state.set_pos(total.map_or(done, |total| done.min(total)));
+        if let Some(total) = total {
+            state.set_len(total);
+        }
+    });
+}
+
+/// What stands behind the bar: `100 MiB 10 MiB/s 3 s write-image /dev/sda4`
+fn bar_text(event: &Event, step: &str) -> String {
+    let mut text = Bytes::new(event.bytes_done.unwrap_or(0)).to_string();
     if let Some(rate) = event.rate {
         text += &format!(" {}/s", Bytes::new(rate));
     }
@@ -189,11 +233,11 @@ fn bar_text(event: &Event, step: &str) -> String {
     format!("{text} {step}")
 }
 
-/// What is done as a part of `whole`, where the total is known.
-fn share(event: &Event, whole: u64) -> Option<u64> {
+/// What is done, in percent, where the total is known.
+fn percent(event: &Event) -> Option<u64> {
     let total = event.bytes_total.filter(|&total| total > 0)?;
     let done = event.bytes_done.unwrap_or(0).min(total);
-    u64::try_from(u128::from(done) * u128::from(whole) / u128::from(total)).ok()
+    u64::try_from(u128::from(done) * 100 / u128::from(total)).ok()
 }
 
 /// Milliseconds as seconds with one decimal.
@@ -208,16 +252,76 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::{ProgressDrawTarget, TermLike};
+
     use super::super::testing::{Shared, event};
     use super::*;
 
-    fn shown(style: Style, events: &[Event]) -> String {
+    fn shown(events: &[Event]) -> String {
         let out = Shared::default();
-        let mut sink = ConsoleSink::new(out.clone(), style);
+        let mut sink = ConsoleSink::new(out.clone(), None);
         for event in events {
             sink.accept(event);
         }
         out.text()
+    }
+
+    /// A terminal of 80 columns that writes down what is drawn.
+    #[derive(Debug, Default, Clone)]
+    struct Paper(Shared);
+
+    impl Paper {
+        fn put(&self, text: &str) -> std::io::Result<()> {
+            self.0.clone().write_all(text.as_bytes())
+        }
+    }
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, lines: usize) -> std::io::Result<()> {
+            self.put(&"<up>".repeat(lines))
+        }
+
+        fn move_cursor_down(&self, lines: usize) -> std::io::Result<()> {
+            self.put(&"<down>".repeat(lines))
+        }
+
+        fn move_cursor_right(&self, _columns: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _columns: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, line: &str) -> std::io::Result<()> {
+            self.put(&format!("{line}\n"))
+        }
+
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.put(text)
+        }
+
+        fn clear_line(&self) -> std::io::Result<()> {
+            self.put("<clear>")
+        }
+
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn drawn(events: &[Event]) -> String {
+        let paper = Paper::default();
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(paper.clone())));
+        let mut sink = ConsoleSink::new(paper.0.clone(), Some(bars));
+        for event in events {
+            sink.accept(event);
+        }
+        paper.0.text()
     }
 
     fn run() -> Vec<Event> {
@@ -246,7 +350,7 @@ mod tests {
     #[test]
     fn plain_lines_tell_start_end_and_progress_every_five_seconds() {
         assert_eq!(
-            shown(Style::Lines, &run()),
+            shown(&run()),
             "[    0.0] run r1: provisioning node-1\n\
              [    0.1] write-image /dev/sda4: writing a.gz\n\
              [    5.1] write-image /dev/sda4: 50 MiB of 200 MiB (25 %), 10 MiB/s, 3 s left\n\
@@ -257,19 +361,31 @@ mod tests {
     }
 
     #[test]
-    fn bar_is_drawn_over_fits_eighty_columns_and_is_cleared_before_a_line() {
-        let text = shown(Style::Bar, &run());
-        assert!(
-            text.contains("\r[   10.1] ##########..........  50 % 100 MiB 10 MiB/s 3 s write-image /dev/sda4\x1b[K")
-        );
-        assert!(
-            text.ends_with(
-                "\r\x1b[K[   20.1] write-image /dev/sda4: done in 20.0 s, 200 MiB\n[   21.0] run r1: done\n"
-            )
-        );
-        for drawn in text.split(['\r', '\n']) {
-            assert!(drawn.replace("\x1b[K", "").chars().count() <= COLUMNS, "{drawn:?}");
+    fn bar_is_drawn_over_fits_the_terminal_and_is_cleared_before_a_line() {
+        let mut events = run();
+        // The library draws a burst of twenty at the most.
+        events.retain(|event| event.kind != EventKind::Progress || [15_100, 20_100].contains(&event.boot_time_ms));
+        let text = drawn(&events);
+        let end = "[   20.1] write-image /dev/sda4: done in 20.0 s, 200 MiB\n[   21.0] run r1: done\n";
+        assert!(text.contains("##########..........  50 % 100 MiB 10 MiB/s 3 s write-image /dev/sda4 "), "{text}");
+        assert!(text.ends_with(&format!("<clear>{end}")), "{text}");
+        for line in text.split('\n').flat_map(|line| line.split("<clear>")) {
+            assert!(line.chars().count() <= 80, "{line:?}");
         }
+    }
+
+    #[test]
+    fn bars_of_two_steps_stand_below_each_other_and_a_line_moves_them() {
+        let progress = |step: &str, total| Event {
+            step: Some(step.to_owned()),
+            bytes_done: Some(1 << 20),
+            bytes_total: total,
+            ..event(EventKind::Progress, 0)
+        };
+        let log = Event { message: Some("the server is slow".into()), ..event(EventKind::Log, 0) };
+        let text = drawn(&[progress("one", Some(4 << 20)), progress("two", None), log]);
+        let bars = format!("{:<80}{:<80}", "#####...............  25 % 1 MiB one", "1 MiB two");
+        assert!(text.ends_with(&format!("<clear><up>[    0.0] the server is slow\n{bars}")), "{text}");
     }
 
     #[test]
@@ -279,7 +395,7 @@ mod tests {
             error: Some("server said \x1b[2J\nno".into()),
             ..event(EventKind::StepFailed, 5)
         };
-        assert_eq!(shown(Style::Lines, &[failed]), "[    0.0] fetch: FAILED: server said  [2J no\n");
+        assert_eq!(shown(&[failed]), "[    0.0] fetch: FAILED: server said  [2J no\n");
     }
 
     #[test]

@@ -133,13 +133,30 @@ impl MarkerLogSink {
         if event.step.as_deref() != Some(step.as_str()) {
             return;
         }
-        let stride = total.map_or(CHUNK, |total| total.div_ceil(budget.max(1)).max(CHUNK));
-        let due = (done / stride).min(budget);
+        let due = match total {
+            Some(total) => (done / total.div_ceil(budget.max(1)).max(CHUNK)).min(budget),
+            None => due_of_unknown(done / CHUNK, budget),
+        };
         for chunk in printed + 1..=due {
             self.chunks += 1;
             self.line(event, "DEBUG", &format!("Next chunk: {chunk}"));
         }
         self.image = Some((step, due.max(printed), budget));
+    }
+}
+
+/// Lines after so many MiB of an image whose size nobody knows: half of those that are left at one a MiB, half of the rest at
+/// one every four, and so on. A large image goes on having lines, and leaves some to the next.
+fn due_of_unknown(mut chunks: u64, budget: u64) -> u64 {
+    let (mut due, mut stride) = (0, 1);
+    loop {
+        let share = (budget - due) / 2;
+        if share == 0 || chunks / stride < share {
+            return due + (chunks / stride).min(share);
+        }
+        due += share;
+        chunks -= share * stride;
+        stride *= 4;
     }
 }
 
@@ -155,7 +172,12 @@ impl Sink for MarkerLogSink {
             EventKind::Progress => {
                 self.image_progressed(event, event.bytes_done.unwrap_or(0), event.bytes_total);
             }
-            EventKind::StepFinished => {}
+            // Progress is told five times a second: a small image is done between two of them.
+            EventKind::StepFinished => {
+                if let Some(done) = event.bytes_done {
+                    self.image_progressed(event, done, event.bytes_total);
+                }
+            }
             EventKind::StepFailed => {
                 let error = event.error.as_deref().unwrap_or("no error was given");
                 self.line(event, "ERROR", &format!("{step}: {error}"));
@@ -201,6 +223,10 @@ mod tests {
         out.text()
     }
 
+    fn chunks(text: &str) -> Vec<&str> {
+        text.lines().filter_map(|line| line.split("[-] Next chunk: ").nth(1)).collect()
+    }
+
     #[test]
     fn markers_are_literal_once_each_and_in_order() {
         let mut events = vec![event(EventKind::RunStarted, 0)];
@@ -242,9 +268,30 @@ mod tests {
     fn small_image_has_a_chunk_line_for_every_mebibyte() {
         let name = "write-image /dev/sda3";
         let events = [step(EventKind::StepStarted, name), progress(name, 2, None), progress(name, 3, None)];
+        assert_eq!(chunks(&logged(&events)), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn image_that_is_done_before_progress_is_told_has_its_chunk_lines() {
+        let name = "write-image /dev/sda3";
+        let finished = Event { bytes_done: Some(2 * CHUNK), ..step(EventKind::StepFinished, name) };
+        assert_eq!(chunks(&logged(&[step(EventKind::StepStarted, name), finished])), ["1", "2"]);
+    }
+
+    #[test]
+    fn images_of_unknown_size_leave_lines_to_those_after_them() {
+        assert_eq!([0, 299, 300, 304, 900, 2100].map(|mib| due_of_unknown(mib, 600)), [0, 299, 300, 301, 450, 525]);
+        assert_eq!([u64::MAX, 10].map(|mib| due_of_unknown(mib, 1)), [0, 0]);
+        assert_eq!(due_of_unknown(u64::MAX, 600), 599);
+        let mut events = Vec::new();
+        for name in ["write-image /dev/sda3", "write-image /dev/sda4"] {
+            events.push(step(EventKind::StepStarted, name));
+            events.extend((0..=4096).step_by(64).map(|done| progress(name, done, None)));
+        }
         let text = logged(&events);
-        let chunks: Vec<_> = text.lines().filter_map(|line| line.split("[-] Next chunk: ").nth(1)).collect();
-        assert_eq!(chunks, ["1", "2", "3"]);
+        let numbers = chunks(&text);
+        let second = numbers.iter().rposition(|&chunk| chunk == "1").unwrap();
+        assert_eq!((second, numbers.len()), (556, 599));
     }
 
     #[test]

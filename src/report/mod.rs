@@ -10,7 +10,7 @@ mod reporter;
 #[cfg(test)]
 mod testing;
 
-pub use console::{ConsoleSink, Style};
+pub use console::{BesideBars, ConsoleSink};
 pub use event::{Event, EventKind};
 pub use http::{HttpSink, Pace};
 pub use json_lines::JsonLinesSink;

@@ -1,6 +1,6 @@
 //! Gives events their number and time and hands them to the sinks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,9 @@ use crate::sys::clock;
 
 /// Progress is told at most this often (interfaces: five a second).
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A rate is that of so long: it follows what happens, and a burst hardly moves it.
+const RATE_OVER: Duration = Duration::from_secs(5);
 
 /// A receiver of events. It must not block for long: a slow receiver queues.
 pub trait Sink: Send {
@@ -36,10 +39,40 @@ struct Run {
     progress: HashMap<String, Pace>,
 }
 
-/// Where a step stood when it last told of progress.
+/// How fast a step went lately.
 struct Pace {
-    began: Instant,
-    told: Option<Instant>,
+    /// When it was where, the oldest first: its begin, then what was told of the last seconds.
+    told: VecDeque<(Instant, u64)>,
+    has_told: bool,
+}
+
+impl Pace {
+    fn since(began: Instant) -> Self {
+        Self { told: VecDeque::from([(began, 0)]), has_told: false }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let last = self.told.back().filter(|_| self.has_told);
+        last.is_none_or(|&(told, _)| now.duration_since(told) >= PROGRESS_INTERVAL)
+    }
+
+    /// Notes where the step is now; gives bytes per second over the last seconds.
+    fn tell(&mut self, now: Instant, done: u64) -> Option<u64> {
+        // What was written is read back from the start: another rate.
+        if self.told.back().is_some_and(|&(_, before)| done < before) {
+            self.told.clear();
+        }
+        while self.told.len() > 1 && self.told.front().is_some_and(|&(told, _)| now.duration_since(told) > RATE_OVER) {
+            self.told.pop_front();
+        }
+        let rate = self.told.front().and_then(|&(began, before)| {
+            let elapsed = u64::try_from(now.duration_since(began).as_millis()).unwrap_or(u64::MAX);
+            (elapsed > 0).then(|| done.saturating_sub(before).saturating_mul(1000) / elapsed)
+        });
+        self.told.push_back((now, done));
+        self.has_told = true;
+        rate
+    }
 }
 
 impl Reporter {
@@ -70,7 +103,7 @@ impl Reporter {
     /// A step begins.
     pub fn step_started(&self, step: &str, message: &str) {
         let mut run = self.lock();
-        run.progress.insert(step.to_owned(), Pace { began: Instant::now(), told: None });
+        run.progress.insert(step.to_owned(), Pace::since(Instant::now()));
         run.tell(EventKind::StepStarted, |event| {
             event.step = Some(step.to_owned());
             event.message = Some(message.to_owned());
@@ -81,13 +114,11 @@ impl Reporter {
     pub fn progress(&self, step: &str, done: u64, total: Option<u64>) {
         let mut run = self.lock();
         let now = Instant::now();
-        let pace = run.progress.entry(step.to_owned()).or_insert(Pace { began: now, told: None });
-        if pace.told.is_some_and(|told| now.duration_since(told) < PROGRESS_INTERVAL) {
+        let pace = run.progress.entry(step.to_owned()).or_insert_with(|| Pace::since(now));
+        if !pace.is_due(now) {
             return;
         }
-        pace.told = Some(now);
-        let elapsed = u64::try_from(now.duration_since(pace.began).as_millis()).unwrap_or(u64::MAX);
-        let rate = (elapsed > 0).then(|| done.saturating_mul(1000) / elapsed);
+        let rate = pace.tell(now, done);
         run.tell(EventKind::Progress, |event| {
             event.step = Some(step.to_owned());
             event.bytes_done = Some(done);
@@ -211,5 +242,24 @@ mod tests {
         assert!(kinds.len() <= 5, "a burst of 1000 calls told {} events", kinds.len());
         let numbers: Vec<_> = events.iter().map(|event| event.seq).collect();
         assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rate_is_that_of_the_last_seconds_and_starts_anew_where_a_step_does() {
+        let began = Instant::now();
+        let at = |tenths: u32| began + Duration::from_millis(100) * tenths;
+        let mut pace = Pace::since(began);
+        assert_eq!(pace.tell(began, 0), None, "no time has passed");
+        // A thousand bytes a second for ten seconds, then a hundred.
+        for second in 1..=10 {
+            assert_eq!(pace.tell(at(10 * second), u64::from(second) * 1000), Some(1000));
+        }
+        assert!(!pace.is_due(at(101)) && pace.is_due(at(102)));
+        for second in 11..=15 {
+            pace.tell(at(10 * second), 10_000 + u64::from(second - 10) * 100);
+        }
+        assert_eq!(pace.tell(at(160), 10_600), Some(100));
+        assert_eq!(pace.tell(at(170), 50), None, "reading back begins");
+        assert_eq!(pace.tell(at(180), 4050), Some(4000));
     }
 }

@@ -26,7 +26,7 @@ pub fn event(kind: EventKind, boot_time_ms: u64) -> Event {
 }
 
 /// A writer whose text the test reads afterwards.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Shared {
