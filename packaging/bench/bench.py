@@ -260,7 +260,7 @@ def machine_cpu():
 
 def run(row, target, server):
     """Runs a row once: its times, or what went wrong."""
-    told, log = MEMORY / f"time-{server.port}", MEMORY / f"log-{server.port}"
+    told, log = server.scratch / "time", server.scratch / "words"
     busy, served = machine_cpu(), server.cpu()
     began = time.monotonic()
     with open(log, "w") as words:
@@ -271,8 +271,12 @@ def run(row, target, server):
         try:
             code = process.wait(LONGEST)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait()
+            code = 124
+        finally:
+            # Also when the benchmark is ended: what goes on writing would hold the device.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     target.flush()
     wall = time.monotonic() - began
     busy = [after - before for after, before in zip(machine_cpu(), busy)]
