@@ -15,6 +15,8 @@ mod cancel;
 mod digest;
 mod fetch;
 mod form;
+#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
+mod hashed;
 mod hashing;
 mod http_source;
 mod ledger;

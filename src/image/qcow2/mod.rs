@@ -18,6 +18,7 @@ use log::warn;
 use super::portion::Stretch;
 use super::ranged::Ranged;
 use crate::error::{Error, Kind, Result};
+use crate::units::widen;
 
 use clusters::{Clusters, Content, Part, Pool};
 use header::{HEAD, Header};
@@ -35,6 +36,10 @@ const GAP: u64 = 16 << 10;
 /// The most of these in a portion.
 const GAPS: u64 = 1 << 20;
 
+/// Bytes kept of what was read last: compressed clusters share their sectors, and going back for one would cost a
+/// connection.
+const TAIL: usize = 512;
+
 /// A qcow2 image that is being read.
 pub(super) struct Qcow2 {
     data: Box<dyn Ranged>,
@@ -42,6 +47,8 @@ pub(super) struct Qcow2 {
     /// What is left of the extent that comes next.
     next: Option<Extent>,
     pool: Pool,
+    /// What was read last: where it begins, and its bytes.
+    tail: (u64, Vec<u8>),
 }
 
 impl Qcow2 {
@@ -61,7 +68,7 @@ impl Qcow2 {
                 "the qcow2 image was not closed well: its counts of references may be wrong, which reading does not need"
             );
         }
-        Ok(Self { data, tables: Tables::new(tables, header), next: None, pool: Pool::default() })
+        Ok(Self { data, tables: Tables::new(tables, header), next: None, pool: Pool::default(), tail: (0, Vec::new()) })
     }
 
     /// Bytes of the image.
@@ -133,15 +140,13 @@ impl Qcow2 {
 
     /// Reads what these extents need, what lies together in the file at once.
     fn read(&mut self, start: u64, length: u64, extents: &[Extent]) -> Result<Clusters> {
-        let header = self.tables.header();
-        let (cluster, compression) = (size(header.cluster())?, header.compression);
         let runs = runs(extents);
         let needed = runs.iter().map(|run| run.end - run.start).sum();
         let mut bytes = self.pool.take(size(needed)?);
         let mut at = 0;
         for run in &runs {
             let end = at + size(run.end - run.start)?;
-            self.data.read_exact_at(run.start, &mut bytes[at..end])?;
+            self.fetch(run.start, &mut bytes[at..end])?;
             at = end;
         }
         let mut parts: Vec<Part> = Vec::with_capacity(extents.len());
@@ -156,7 +161,26 @@ impl Qcow2 {
             };
             parts.push(Part { length: size(extent.length)?, content });
         }
+        let header = self.tables.header();
+        let (cluster, compression) = (size(header.cluster())?, header.compression);
         Ok(Clusters { start, length: size(length)?, cluster, compression, parts, bytes, pool: self.pool.clone() })
+    }
+
+    /// Reads bytes of the file, the first of them perhaps again.
+    fn fetch(&mut self, start: u64, bytes: &mut [u8]) -> Result<()> {
+        let again = start.checked_sub(self.tail.0).and_then(|from| self.tail.1.get(size(from).ok()?..));
+        let again = again.unwrap_or_default();
+        let (first, rest) = bytes.split_at_mut(again.len().min(bytes.len()));
+        first.copy_from_slice(&again[..first.len()]);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.data.read_exact_at(start.saturating_add(widen(first.len())), rest)?;
+        let kept = bytes.len().saturating_sub(TAIL);
+        self.tail.0 = start.saturating_add(widen(kept));
+        self.tail.1.clear();
+        self.tail.1.extend_from_slice(&bytes[kept..]);
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@ mod real;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::units::widen;
 
 /// A file in memory that notes what is read of it.
 #[derive(Clone, Default)]

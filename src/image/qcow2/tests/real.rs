@@ -145,6 +145,22 @@ fn zeros_become_holes_and_clusters_side_by_side_are_one_read() {
 }
 
 #[test]
+fn sectors_that_clusters_share_are_read_once() {
+    let folder = Folder::new();
+    let text: Vec<u8> = (0..2_000_000_u32).flat_map(|number| number.to_string().into_bytes()).take(8 << 20).collect();
+    fs::write(folder.path("raw"), &text).unwrap();
+    for options in ["-c", "-c -o compression_type=zstd"] {
+        folder.img(&format!("convert -f raw -O qcow2 {options} raw image"));
+        let file = folder.read("image");
+        assert!(read(&file).unwrap().0 == text);
+        let reads = file.reads.lock().unwrap();
+        assert_eq!(reads.len(), 8, "{reads:?}");
+        let ends = reads.iter().map(|(start, length)| start + widen(*length));
+        assert!(ends.zip(&reads[1..]).all(|(end, next)| end == next.0), "{reads:?}");
+    }
+}
+
+#[test]
 fn snapshots_inside_are_not_looked_at() {
     let folder = Folder::new();
     folder.img("create -f qcow2 image 5M");
