@@ -13,9 +13,13 @@ use bedplate::request::Container;
 use support::http_server::{Cut, Length, Reply, Server};
 use support::images::{breaking, failure, packed, picture, sha256, written};
 
+/// What is read from its start to its end. qcow2 is not: `image_qcow2.rs` has its faults.
+const STREAMS: [Container; 6] =
+    [Container::Gzip, Container::Raw, Container::Zstd, Container::Xz, Container::Bzip2, Container::Lz4];
+
 /// The published file of each form.
 fn forms() -> Vec<(Container, Arc<[u8]>)> {
-    Container::ALL.into_iter().map(|form| (form, packed(&picture(), form).into())).collect()
+    STREAMS.into_iter().map(|form| (form, packed(&picture(), form).into())).collect()
 }
 
 fn is_proved(server: &Server, form: Container) {
@@ -128,7 +132,7 @@ fn a_tag_that_changes_in_the_middle_is_named_for_every_form() {
 
 #[test]
 fn what_is_no_image_is_named_for_every_form() {
-    for form in Container::ALL {
+    for form in STREAMS {
         let twice = Server::serving(packed(&packed(&picture(), Container::Gzip), form));
         let words = refused(&twice, form);
         let expected = match form {

@@ -108,6 +108,7 @@ impl Form {
             Self::Xz => Some(Container::Xz),
             Self::Bzip2 => Some(Container::Bzip2),
             Self::Lz4 => Some(Container::Lz4),
+            Self::Qcow2 => Some(Container::Qcow2),
             _ => None,
         }
     }

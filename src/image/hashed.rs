@@ -26,15 +26,6 @@ impl Hashed {
         Self { ahead, back, hashers: Hashers::for_digests(digests), position: 0, between: Vec::new() }
     }
 
-    /// Reads what is left; gives back the digests of the file.
-    ///
-    /// # Errors
-    /// Those of the reader.
-    pub(super) fn finish(mut self) -> Result<Vec<Digest>> {
-        self.advance(self.length())?;
-        Ok(self.hashers.finish())
-    }
-
     /// Hashes as far as `offset`.
     fn advance(&mut self, offset: u64) -> Result<()> {
         while self.position < offset {
@@ -67,6 +58,11 @@ impl Ranged for Hashed {
             self.position = self.position.saturating_add(widen(new.len()));
         }
         Ok(())
+    }
+
+    fn digests(mut self: Box<Self>) -> Result<Vec<Digest>> {
+        self.advance(self.length())?;
+        Ok(self.hashers.finish())
     }
 }
 
@@ -106,14 +102,14 @@ mod tests {
             let mut whole = Hashers::for_digests(&expected);
             whole.update(&bytes);
             let (ahead, back) = (Memory(bytes.clone(), Arc::default()), Memory(bytes.clone(), Arc::default()));
-            let mut hashed = Hashed::new(Box::new(ahead.clone()), Box::new(back), &expected);
+            let mut hashed = Box::new(Hashed::new(Box::new(ahead.clone()), Box::new(back), &expected));
             for (offset, length) in reads {
                 let offset = offset.min(bytes.len());
                 let mut found = vec![0; length.min(bytes.len() - offset)];
                 hashed.read_exact_at(offset as u64, &mut found).unwrap();
                 prop_assert_eq!(&found, &bytes[offset..offset + found.len()]);
             }
-            prop_assert_eq!(hashed.finish().unwrap(), whole.finish());
+            prop_assert_eq!(hashed.digests().unwrap(), whole.finish());
             let reads = ahead.1.lock().unwrap();
             let read: usize = reads.iter().map(|(_, length)| length).sum();
             prop_assert_eq!(read, bytes.len());

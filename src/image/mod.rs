@@ -15,7 +15,6 @@ mod cancel;
 mod digest;
 mod fetch;
 mod form;
-#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
 mod hashed;
 mod hashing;
 mod http_source;
@@ -30,9 +29,7 @@ mod portion;
 mod producer;
 mod proof;
 mod published;
-#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
 mod qcow2;
-#[cfg_attr(not(test), allow(dead_code, reason = "the forms that are read in parts are its callers"))]
 mod ranged;
 mod signature;
 mod source;

@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::error::{Context as _, Error, Kind, Result};
 
+use super::fetch::End;
 use super::piece::Slab;
 
 /// A part of an image that can be unpacked without the parts before it, on any thread.
@@ -42,8 +43,11 @@ pub(super) trait Stretches: Send {
     /// The next part; nothing at the end of the image.
     fn next(&mut self) -> Result<Option<Stretch>>;
 
-    /// Bytes fetched so far.
-    fn fetched(&self) -> u64;
+    /// How the source ended, once all parts are given out.
+    ///
+    /// # Errors
+    /// Those of reading what nobody needed, for the digests of the file.
+    fn end(self: Box<Self>) -> Result<End>;
 }
 
 /// A portion that a thread is done with.

@@ -100,7 +100,7 @@ impl Producer {
     pub(super) fn run_stretches(mut self, mut image: Box<dyn Stretches>, mut line: Line) -> Result<Option<End>> {
         self.pool.resize(LARGEST_STRETCH);
         let outcome = self.take_stretches(&mut *image, &mut line);
-        self.finish(outcome, || Ok(End { fetched: image.fetched(), digests: Vec::new() }))
+        self.finish(outcome, || image.end())
     }
 
     /// Hands over what is left, and tells how the source ended; nothing when nobody wanted to know.

@@ -11,6 +11,7 @@ use crate::http;
 use crate::units::widen;
 
 use super::cancel::Cancel;
+use super::digest::Digest;
 use super::mirrors::{Mirrors, Progress};
 use super::published::{Answer, Body, Failure};
 use super::source::{Access, FileSource, Place};
@@ -35,6 +36,14 @@ pub(super) trait Ranged: Send {
     /// # Errors
     /// `Image` when there are fewer, when they cannot be had, or when the file has changed meanwhile.
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// Digests of all bytes there are, where they are computed.
+    ///
+    /// # Errors
+    /// As of reading.
+    fn digests(self: Box<Self>) -> Result<Vec<Digest>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Opens an image for reading at any place.

@@ -9,11 +9,15 @@ use log::{debug, warn};
 use crate::error::{Error, Kind, Result};
 use crate::http::Client;
 use crate::report::{DiskState, ImageReport, Reporter};
+use crate::request::Container;
 use crate::units::Bytes;
 
 use super::bounds::Bounds;
+use super::hashed::Hashed;
 use super::pipeline::{self, Feed, Flow, Flowed, Outlet};
 use super::proof::ReadBack;
+use super::qcow2::Qcow2;
+use super::ranged;
 use super::target::Target;
 use super::{Form, Job, check_container_size, digest, read_head, source, unpacking};
 
@@ -126,18 +130,24 @@ fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dy
     let head = read_head(&mut source)?;
     let (container, codec) = unpacking(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;
     if codec.is_none()
+        && container != Container::Qcow2
         && let Some(length) = source.length()
     {
         bounds.check_exact(length).map_err(from)?;
         bounds.size = Some(length);
     }
-    if bounds.size.is_none() && !job.has_proof() && codec.is_none() {
+    if bounds.size.is_none() && !job.has_proof() && container == Container::Raw {
         warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
     }
-    let source: Box<dyn std::io::Read + Send> = Box::new(Cursor::new(head).chain(source));
-    let feed = match codec {
-        None => Feed::Raw(source),
-        Some(codec) => Feed::Packed { source, container, window: job.max_window, codec },
+    let feed = match (codec, container) {
+        (None, Container::Qcow2) => {
+            let image = open_qcow2(job, client).map_err(from)?;
+            bounds.check_exact(image.size()).map_err(from)?;
+            bounds.size = Some(image.size());
+            Feed::Stretches(Box::new(image))
+        }
+        (None, _) => Feed::Raw(after_head(head, source)),
+        (Some(codec), _) => Feed::Packed { source: after_head(head, source), container, window: job.max_window, codec },
     };
     Ok(Flow {
         name: job.source.to_string(),
@@ -148,6 +158,21 @@ fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dy
         workers: cores(),
         cancel: job.cancel.clone(),
     })
+}
+
+/// The stream with what was looked at in front.
+fn after_head(head: Vec<u8>, source: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
+    Box::new(Cursor::new(head).chain(source))
+}
+
+/// A qcow2 image, with digests of the whole file where they are expected.
+fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
+    let access = job.access(client);
+    let (mut data, tables) = (ranged::open(&access)?, ranged::open(&access)?);
+    if !job.container_digests.is_empty() {
+        data = Box::new(Hashed::new(data, ranged::open(&access)?, &job.container_digests));
+    }
+    Qcow2::open(data, tables)
 }
 
 /// Compares all digests and sizes that are expected; tells whether there were any.

@@ -130,7 +130,7 @@ mod tests {
             [
                 "$.hostname: expected a string, found the number 7",
                 "$.ks_meta.pm_data.ks_spaces[0].volumes[3].size: expected an integer, found the string \"59456\"",
-                "$.ks_meta.image_data[\"/\"].container: expected one of the image containers \"gzip\", \"raw\", \"zstd\", \"xz\", \"bzip2\" and \"lz4\", found the string \"zip\"",
+                "$.ks_meta.image_data[\"/\"].container: expected one of the image containers \"gzip\", \"raw\", \"zstd\", \"xz\", \"bzip2\", \"lz4\" and \"qcow2\", found the string \"zip\"",
                 "$.ks_meta.pm_data.ks_spaces[1].volumes[0].mount: expected \"none\", \"swap\" or an absolute path, found the string \"../etc\"",
             ]
         );

@@ -173,11 +173,13 @@ pub enum Container {
     Bzip2,
     /// lz4 frames.
     Lz4,
+    /// A qcow2 file, whose parts may be packed one by one.
+    Qcow2,
 }
 
 impl Container {
     /// All there are, in the order of the documentation.
-    pub const ALL: [Self; 6] = [Self::Gzip, Self::Raw, Self::Zstd, Self::Xz, Self::Bzip2, Self::Lz4];
+    pub const ALL: [Self; 7] = [Self::Gzip, Self::Raw, Self::Zstd, Self::Xz, Self::Bzip2, Self::Lz4, Self::Qcow2];
 
     /// The document's word.
     #[must_use]
@@ -189,6 +191,7 @@ impl Container {
             Self::Xz => "xz",
             Self::Bzip2 => "bzip2",
             Self::Lz4 => "lz4",
+            Self::Qcow2 => "qcow2",
         }
     }
 
@@ -207,6 +210,7 @@ impl Container {
             Some("xz") => Self::Xz,
             Some("bz2") => Self::Bzip2,
             Some("lz4") => Self::Lz4,
+            Some("qcow2") => Self::Qcow2,
             _ => Self::Raw,
         }
     }
@@ -387,7 +391,7 @@ mod tests {
     fn a_container_is_known_by_its_word_and_by_the_names_of_files() {
         assert_eq!(Container::ALL.map(|container| Container::of_word(container.as_str())), Container::ALL.map(Some));
         assert_eq!(Container::of_word("zip"), None);
-        let names = ["a.img.gz", "a.img", "a.img.zst", "a.xz", "a.bz2", "a.lz4"];
+        let names = ["a.img.gz", "a.img", "a.img.zst", "a.xz", "a.bz2", "a.lz4", "a.qcow2"];
         assert_eq!(names.map(Container::of_file_name), Container::ALL);
         assert_eq!(Container::of_file_name("gz"), Container::Raw);
     }

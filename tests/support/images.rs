@@ -34,7 +34,7 @@ pub fn packed(bytes: &[u8], container: Container) -> Vec<u8> {
     }
     let out = Vec::new();
     match container {
-        Container::Raw => bytes.to_vec(),
+        Container::Raw | Container::Qcow2 => bytes.to_vec(),
         Container::Gzip => {
             let encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
             finished(encoder, bytes, |encoder| encoder.finish().unwrap())

@@ -158,7 +158,9 @@ pub(super) fn codec(head: &[u8], expected: Option<Container>, max_window: MaxWin
     }
     let no_archive = || format!("expected a tar archive, found {form}");
     let container = match (form.container(expected), expected) {
-        (Ok(Container::Raw), _) | (Err(_), None | Some(Container::Raw)) => return Err(fault(no_archive())),
+        (Ok(Container::Raw | Container::Qcow2), _) | (Err(_), None | Some(Container::Raw)) => {
+            return Err(fault(no_archive()));
+        }
         (container, _) => container.map_err(fault)?,
     };
     let codec = || unpack::codec(container, max_window).context(Kind::Bug, || "preparing to unpack");

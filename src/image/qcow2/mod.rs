@@ -15,7 +15,8 @@ mod tests;
 
 use log::warn;
 
-use super::portion::Stretch;
+use super::fetch::End;
+use super::portion::{Stretch, Stretches};
 use super::ranged::Ranged;
 use crate::error::{Error, Kind, Result};
 use crate::units::widen;
@@ -181,6 +182,17 @@ impl Qcow2 {
         self.tail.1.clear();
         self.tail.1.extend_from_slice(&bytes[kept..]);
         Ok(())
+    }
+}
+
+impl Stretches for Qcow2 {
+    fn next(&mut self) -> Result<Option<Stretch>> {
+        Self::next(self)
+    }
+
+    /// The whole file counts as fetched: what its size and digests are compared with.
+    fn end(self: Box<Self>) -> Result<End> {
+        Ok(End { fetched: self.data.length(), digests: self.data.digests()? })
     }
 }
 

@@ -113,7 +113,8 @@ impl Trouble {
 /// A codec for this packing; none for what is not packed.
 pub(super) fn codec(container: Container, window: MaxWindow) -> io::Result<Option<Box<dyn Codec>>> {
     Ok(Some(match container {
-        Container::Raw => return Ok(None),
+        // Neither is a stream to be unpacked.
+        Container::Raw | Container::Qcow2 => return Ok(None),
         Container::Gzip => Box::new(gzip::Gzip::new()),
         Container::Zstd => Box::new(zstd::Zstd::new(window.zstd())?),
         Container::Xz => Box::new(xz::Xz::new(window.xz())),

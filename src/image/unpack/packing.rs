@@ -14,7 +14,7 @@ pub(in crate::image) const PACKED: [Container; 5] =
 /// One member, with every checksum that the form knows.
 pub(in crate::image) fn pack(bytes: &[u8], container: Container) -> Vec<u8> {
     match container {
-        Container::Raw => bytes.to_vec(),
+        Container::Raw | Container::Qcow2 => bytes.to_vec(),
         Container::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).unwrap();

@@ -77,7 +77,7 @@ static IMAGE: Section = Section {
         required(
             "container",
             Rule::Choice(&CONTAINER),
-            "how it is packed: `gzip` or `raw`, and as extensions `zstd`, `xz`, `bzip2`, `lz4`",
+            "how it is packed: `gzip` or `raw`, and as extensions `zstd`, `xz`, `bzip2`, `lz4`, `qcow2`",
         ),
         optional("mirrors", Rule::List(&Rule::Text), "extension: further http or https addresses of the same file")
             .secret(),
@@ -95,8 +95,8 @@ static IMAGE: Section = Section {
 };
 
 static CONTAINER: Choice = Choice {
-    words: &["gzip", "raw", "zstd", "xz", "bzip2", "lz4"],
-    expected: "one of the image containers \"gzip\", \"raw\", \"zstd\", \"xz\", \"bzip2\" and \"lz4\"",
+    words: &["gzip", "raw", "zstd", "xz", "bzip2", "lz4", "qcow2"],
+    expected: "one of the image containers \"gzip\", \"raw\", \"zstd\", \"xz\", \"bzip2\", \"lz4\" and \"qcow2\"",
 };
 
 static CONNECTOR: Choice = Choice { words: &["rabbitmq", "stomp"], expected: "one of \"rabbitmq\" and \"stomp\"" };

@@ -1,0 +1,110 @@
+//! qcow2 images of the real `qemu-img` from servers on the loopback, written to files.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use bedplate::error::Kind;
+use bedplate::request::Container;
+use bedplate::units::Bytes;
+use support::http_server::{Cut, Length, Reply, Server};
+use support::images::{breaking, failure, md5, picture, sha256, written};
+use support::scratch::Scratch;
+
+/// The picture with a hole of 6 MiB behind it, and its end.
+fn raw() -> Vec<u8> {
+    let mut raw = picture();
+    raw.resize((raw.len() + (6 << 20)).next_multiple_of(512), 0);
+    raw.extend([7; 512]);
+    raw
+}
+
+fn qcow2(raw: &[u8], options: &[&str]) -> Vec<u8> {
+    let scratch = Scratch::new();
+    let (from, to) = (scratch.path("raw"), scratch.path("image"));
+    std::fs::write(&from, raw).unwrap();
+    let paths = [&from, &to].map(|path: &_| AsRef::<Path>::as_ref(path).to_owned());
+    let status =
+        Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).args(paths).status();
+    assert!(status.expect("qemu-img: is qemu-utils installed?").success());
+    std::fs::read(&to).unwrap()
+}
+
+const KINDS: [&[&str]; 4] =
+    [&[], &["-c"], &["-c", "-o", "compression_type=zstd"], &["-o", "compat=0.10,cluster_size=512"]];
+
+#[test]
+fn every_kind_is_written_proved_and_resumed_where_its_connection_broke() {
+    let raw = raw();
+    for kind in KINDS {
+        let published = qcow2(&raw, kind);
+        let cuts = vec![Cut::Reset(100_000), Cut::Close(300_001), Cut::Reset(0)];
+        let server = breaking(published.clone(), cuts, Length::True);
+        let (report, bytes) = written(&server, |job| {
+            job.container = Some(Container::Qcow2);
+            job.container_size = Some(Bytes::new(published.len() as u64));
+            job.size = Some(Bytes::new(raw.len() as u64));
+            job.digests = vec![md5(&raw).parse().unwrap()];
+            job.container_digests = vec![sha256(&published).parse().unwrap()];
+        })
+        .unwrap();
+        assert!(bytes == raw, "{kind:?}");
+        assert_eq!((report.bytes_read, report.bytes_written), (published.len() as u64, raw.len() as u64), "{kind:?}");
+        assert!(report.proved);
+    }
+}
+
+#[test]
+fn it_is_known_by_its_first_bytes_and_never_written_as_it_is() {
+    let raw = raw();
+    let published = qcow2(&raw, KINDS[2]);
+    assert!(written(&Server::serving(published.clone()), |_| ()).unwrap().1 == raw);
+    let (kind, words) = failure(&Server::serving(published), |job| job.container = Some(Container::Raw));
+    assert_eq!(kind, Kind::Image);
+    assert!(words.ends_with(": expected a raw image, found qcow2"), "{words}");
+}
+
+#[test]
+fn a_wrong_digest_of_the_file_is_told() {
+    let published = qcow2(&raw(), KINDS[1]);
+    let server = Server::serving(published.clone());
+    let wrong = sha256(b"another");
+    let (kind, words) = failure(&server, |job| job.container_digests = vec![wrong.parse().unwrap()]);
+    assert_eq!(kind, Kind::Image);
+    let expected = format!("{}: digest of the file is {}, expected {wrong}", server.url("/image"), sha256(&published));
+    assert_eq!(words, expected);
+}
+
+#[test]
+fn faults_name_the_server_and_the_byte() {
+    let published = qcow2(&raw(), KINDS[1]);
+    let serve = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut changed = published.clone();
+        change(&mut changed);
+        let server = Server::serving(changed);
+        let (kind, words) = failure(&server, |_| ());
+        assert_eq!(kind, Kind::Image, "{words}");
+        words.replace(&server.url("/image"), "URL")
+    };
+    assert_eq!(
+        serve(&|image| image[32..36].fill(2)),
+        "URL: reading qcow2: at byte 32: it is encrypted by the unknown method 33686018"
+    );
+    let words = serve(&|image| image.truncate(150_000));
+    assert!(words.contains("reading qcow2: at byte ") && words.contains("of the file, 150000"), "{words}");
+}
+
+#[test]
+fn a_server_that_does_not_know_ranges_is_told() {
+    let published = qcow2(&raw(), KINDS[1]);
+    let server = Server::start(move |_, _| Reply::new(200, published.clone()));
+    let (kind, words) = failure(&server, |_| ());
+    assert_eq!(kind, Kind::Image);
+    assert!(
+        words.contains("images of this form are read in parts, and the server sends only the whole file"),
+        "{words}"
+    );
+}
