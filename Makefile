@@ -92,12 +92,14 @@ demo-stop: ## end the machine that KEEP=1 left running
 	$(CARGO) build --locked --features master --example demo
 	@$(DEMO) stop
 
-fuzz: ## bytes for the reader of requests, documents for the planner (cargo-fuzz, nightly; FUZZ_SECONDS)
+fuzz: ## foreign bytes for everything that reads them (cargo-fuzz, nightly; FUZZ_SECONDS)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz'; exit 1; }
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo 'a nightly toolchain is missing: rustup toolchain install nightly'; exit 1; }
 	sh fuzz/seed.sh
 	cd fuzz && $(CARGO) +nightly fuzz run request -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
 	cd fuzz && $(CARGO) +nightly fuzz run plan -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
+	cd fuzz && for target in qcow2 bmap packed archive sums; do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 bench: bench-plan bench-master bench-image ## what is promised in numbers, beside other programs (root)
 

@@ -15,6 +15,9 @@ mod cancel;
 mod digest;
 mod fetch;
 mod form;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hashed;
 mod hashing;
 mod http_source;

@@ -54,6 +54,19 @@ use tree::Tree;
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
+/// Reads an archive and makes nothing of it.
+#[cfg(fuzzing)]
+pub(super) fn read_all(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let mut buffer = [0; 4096];
+    while let Ok(Some(entry)) = reader.next() {
+        if let Ok(name) = name::clean(&entry.name) {
+            assert!(!name.starts_with(b"/") && !name.split(|&byte| byte == b'/').any(|part| part == b".."));
+        }
+        while reader.read_data(&mut buffer).is_ok_and(|count| count > 0) {}
+    }
+}
+
 /// Unpacks an archive to the folder that is the job's target, and proves it there.
 ///
 /// # Errors
