@@ -188,6 +188,55 @@ fn too_small_disk_and_too_large_image_are_errors_before_anything_is_done() {
 }
 
 #[test]
+fn archive_is_unpacked_to_file_systems_that_are_made_once_all_images_are_written() {
+    let with = |images: serde_json::Value| {
+        let mut document: serde_json::Value = serde_json::from_slice(&read(&format!("provision/{NAME}.json"))).unwrap();
+        document["ks_meta"]["image_data"] = images;
+        let request = request::parse(document.to_string().as_bytes()).unwrap().request;
+        plan::make(&request, &machine(NAME), None, None).unwrap()
+    };
+    let archive = serde_json::json!({"uri": "http://m/root.tar.zst", "format": "tar", "container": "zstd"});
+    let image = serde_json::json!({"uri": "http://m/boot.img.gz", "format": "ext2", "container": "gzip"});
+    let ids = |plan: &Plan| -> Vec<String> {
+        let about = ["mkfs ", "write-image ", "unpack-image ", "configdrive ", "mount-target"];
+        plan.steps.iter().map(Step::id).filter(|id| about.iter().any(|it| id.starts_with(it))).collect()
+    };
+    let places = |plan: &Plan| -> Vec<String> {
+        let mounts = plan.steps.iter().find_map(|step| match step {
+            Step::WriteImage { format, mounts, .. } if format == "tar" => Some(mounts),
+            _ => None,
+        });
+        mounts.unwrap().iter().map(|it| format!("{} {} {}", it.device, it.kind, it.path)).collect()
+    };
+    let plan = with(serde_json::json!({"/": archive}));
+    let root = plan.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some("/")).unwrap();
+    assert!(root.mkfs && !root.from_image);
+    assert_eq!(
+        ids(&plan),
+        [
+            "mkfs /dev/sda3",
+            "mkfs /dev/mapper/os-root",
+            "mkfs /dev/mapper/os-swap",
+            "mkfs /dev/mapper/vm-nova",
+            "unpack-image /dev/mapper/os-root",
+            "configdrive /dev/sda6",
+            "mount-target"
+        ]
+    );
+    assert_eq!(
+        places(&plan),
+        ["/dev/mapper/os-root ext4 /", "/dev/sda3 ext2 /boot", "/dev/mapper/vm-nova xfs /var/lib/nova"]
+    );
+    assert!(plan.text(false).contains("unpack archive to /dev/mapper/os-root"), "{}", plan.text(false));
+    assert!(plan.text(false).contains("archive http://m/root.tar.zst\n"));
+
+    // What an image brings is not mixed with what the archive has for it.
+    let plan = with(serde_json::json!({"/": archive, "/boot": image}));
+    assert_eq!(ids(&plan)[3..5], ["write-image /dev/sda3", "unpack-image /dev/mapper/os-root"]);
+    assert_eq!(places(&plan), ["/dev/mapper/os-root ext4 /", "/dev/mapper/vm-nova xfs /var/lib/nova"]);
+}
+
+#[test]
 fn boot_code_is_the_last_thing_written() {
     let plan = make(&machine(NAME)).unwrap();
     let ids: Vec<_> = plan.steps.iter().map(Step::id).collect();

@@ -11,6 +11,7 @@ use crate::http;
 use crate::image;
 use crate::inventory::{self, Disk, FirmwareMode, Use};
 use crate::plan::{DiskIdentity, Expectation, Plan, Step};
+use crate::request::file_systems::ARCHIVE;
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
 use crate::units::{Bytes, MaxWindow};
@@ -56,8 +57,8 @@ pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Resul
                 check_disk(disk)?;
             }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
-            Step::WriteImage { source, mirrors, container, container_size, .. } => {
-                probe_image(source, mirrors, container, *container_size, http, max_window)?;
+            Step::WriteImage { source, mirrors, container, format, container_size, .. } => {
+                probe_image(source, mirrors, container, format, *container_size, http, max_window)?;
             }
             _ => {}
         }
@@ -126,6 +127,7 @@ fn probe_image(
     source: &str,
     mirrors: &[String],
     container: &str,
+    format: &str,
     size: Option<Bytes>,
     http: &http::Client,
     max_window: MaxWindow,
@@ -134,7 +136,12 @@ fn probe_image(
     let within = |error: Error| error.within(format!("image {location}"));
     let container = super::image::container(container).map_err(within)?;
     let mirrors = super::image::mirrors(mirrors)?;
-    image::probe(&location, &mirrors, http)?.check(Some(container), size, max_window).map_err(within)
+    let probe = image::probe(&location, &mirrors, http)?;
+    let checked = match format {
+        ARCHIVE => probe.check_archive(Some(container), size, max_window),
+        _ => probe.check(Some(container), size, max_window),
+    };
+    checked.map_err(within)
 }
 
 /// A disk must still be the one of the plan, and free.

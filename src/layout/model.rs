@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::file_systems::ARCHIVE;
 use crate::units::Mib;
 
 /// GPT type of GRUB's core image on BIOS machines.
@@ -161,7 +162,7 @@ pub struct Image {
     pub uri: String,
     /// The device that it is written to.
     pub target: String,
-    /// File system inside.
+    /// File system inside, or `tar` for an archive of files.
     pub format: String,
     /// How it is packed: `gzip`, `raw`, `zstd`, `xz`, `bzip2` or `lz4`.
     pub container: String,
@@ -169,6 +170,14 @@ pub struct Image {
     pub size: Option<u64>,
     /// MD5 of the unpacked image, from the side-car.
     pub md5: Option<String>,
+}
+
+impl Image {
+    /// Whether it is an archive of files, which is unpacked to a file system that is made.
+    #[must_use]
+    pub fn is_archive(&self) -> bool {
+        self.format == ARCHIVE
+    }
 }
 
 /// What is installed, by upstream's names.

@@ -48,13 +48,13 @@ pub fn place_images(request: &Request, side_car: Option<&SideCar>, layout: &mut 
             let what = format!("the image would overwrite {}, which is to be kept (keep_data)", target.device);
             findings.fault(Error::new(Kind::Request, format!("{}: {what}", spec.path)));
         }
-        if target.kind != spec.format {
+        if !spec.is_archive() && target.kind != spec.format {
             // Of several volumes for /boot one has its kind, and it is not the one that is made.
             let what =
                 format!("the image for {} holds {}, the volume asks for {}", spec.mount, spec.format, target.kind);
             findings.fault(Error::new(Kind::Request, format!("{}: {what}", spec.path)));
         }
-        target.from_image = true;
+        target.from_image = !spec.is_archive();
         let meta = side_car.and_then(|side_car| side_car.image(&spec.uri));
         layout.images.push(Image {
             uri: spec.uri.clone(),

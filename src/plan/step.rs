@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::file_systems::ARCHIVE;
 use crate::request::{NicName, shown_uri};
 use crate::units::{Bytes, Mib, SectorSize};
 
@@ -109,12 +110,13 @@ pub enum Step {
     CreateLogicalVolume { group: String, name: String, size: Mib, device: String },
     /// Makes a file system or swap.
     MakeFileSystem { device: String, kind: String, label: Option<String>, uuid: String },
-    /// Writes an image, proves it, grows its file system and gives it an identity of its own.
+    /// Writes an image, proves it, grows its file system and gives it an identity of its own. An archive of files is
+    /// unpacked instead, to the file system that was made for it.
     WriteImage {
         source: String,
         target: String,
         container: String,
-        /// File system inside.
+        /// File system inside, or `tar` for an archive of files.
         format: String,
         label: Option<String>,
         uuid: String,
@@ -138,6 +140,9 @@ pub enum Step {
         /// Where a map of the blocks that matter lies.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bmap: Option<String>,
+        /// Of an archive: the file systems that its files go to, the target first, then what is mounted below it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mounts: Vec<TargetMount>,
     },
     /// Writes the config drive.
     WriteConfigDrive { device: String, size: Bytes, sector_size: SectorSize, label: String, volume_id: u32 },
@@ -188,6 +193,7 @@ impl Step {
             Self::CreateVolumeGroup { name, .. } => format!("create-vg {name}"),
             Self::CreateLogicalVolume { group, name, .. } => format!("create-lv {group}/{name}"),
             Self::MakeFileSystem { device, .. } => format!("mkfs {device}"),
+            Self::WriteImage { target, format, .. } if format == ARCHIVE => format!("unpack-image {target}"),
             Self::WriteImage { target, .. } => format!("write-image {target}"),
             Self::WriteConfigDrive { device, .. } => format!("configdrive {device}"),
             Self::MountTarget { .. } => "mount-target".to_owned(),
@@ -227,6 +233,10 @@ impl fmt::Display for Step {
             Self::MakeFileSystem { device, kind, label, .. } => {
                 write!(f, "make {kind} on {device}")?;
                 label.as_ref().map_or(Ok(()), |label| write!(f, " with label {label}"))
+            }
+            Self::WriteImage { source, target, format, mounts, .. } if format == ARCHIVE => {
+                let below = mounts.iter().skip(1).map(|it| format!(", {}", it.path)).collect::<String>();
+                write!(f, "unpack archive {} to {target}{below}", shown_uri(source))
             }
             Self::WriteImage { source, target, size, .. } => {
                 write!(f, "write image {} to {target}", shown_uri(source))?;

@@ -91,7 +91,8 @@ fn find_crowded_mounts(field: &Field<'_>, places: &[Place<'_>]) {
 
 /// File systems that are to be made and cannot, labels that they cannot hold, and swap where there is none.
 fn find_odd_file_systems(field: &Field<'_>, places: &[Place<'_>], images: Option<&[ImageSpec]>) {
-    let imaged: BTreeSet<_> = images.into_iter().flatten().map(|image| image.mount.as_str()).collect();
+    let images = images.into_iter().flatten().filter(|image| !image.is_archive());
+    let imaged: BTreeSet<_> = images.map(|image| image.mount.as_str()).collect();
     for Place { path, mount, kind, size, label, is_kept, is_array, .. } in places {
         let is_imaged = matches!(mount, Mount::Path(path) if imaged.contains(path.as_str()));
         if !is_kept && !is_imaged {
@@ -123,14 +124,18 @@ fn find_homeless_images(field: &Field<'_>, places: &[Place<'_>], images: &[Image
     }
     // So many that a person still reads them.
     let mounts = targets.keys().copied().take(50).collect::<Vec<_>>().join(", ");
-    for ImageSpec { path, mount, uri, format, .. } in images {
+    for image in images {
+        let ImageSpec { path, mount, uri, format, .. } = image;
         let targets = targets.get(mount.as_str()).map_or(&[][..], Vec::as_slice);
-        let message = if !ADOPTED.contains(&format.as_str()) {
+        if image.is_archive() && image.bmap.is_some() {
+            field.fault_at(path, "an archive of files (tar) has no map of blocks (bmap)");
+        }
+        let message = if !image.is_archive() && !ADOPTED.contains(&format.as_str()) {
             let (uri, adopted) = (shown_uri(uri), ADOPTED.join(", "));
             format!("image {uri} holds {format}, which cannot be given a UUID of its own: expected one of {adopted}")
         } else if let Some(Place { path: target, kind, .. }) = targets.first() {
             // Of several /boot the disks decide which is made: any of them may be it.
-            if targets.iter().all(|it| it.kind != format) {
+            if !image.is_archive() && targets.iter().all(|it| it.kind != format) {
                 format!("the image for {mount} holds {format}, the volume asks for {kind}")
             } else if targets.iter().all(|it| it.is_kept) {
                 format!("the image would overwrite {target}, which is to be kept (keep_data)")
@@ -339,6 +344,30 @@ mod tests {
         assert_eq!(
             faults(json!([disk("sda", json!([kept]))]), image("ext4")),
             [format!("{path}: the image would overwrite S[0].volumes[0], which is to be kept (keep_data)")]
+        );
+    }
+
+    #[test]
+    fn archives_go_to_any_file_system_that_can_be_made() {
+        let with = |root: Value| faults(json!([disk("sda", json!([root]))]), image("tar"));
+        let mut root = root();
+        assert_eq!(with(root.clone()), [""; 0]);
+        let mut mapped = image("tar");
+        mapped["/"]["bmap"] = "http://m/a.bmap".into();
+        assert_eq!(
+            faults(json!([disk("sda", json!([root]))]), mapped),
+            ["$.ks_meta.image_data[\"/\"]: an archive of files (tar) has no map of blocks (bmap)"]
+        );
+        (root["size"], root["file_system"]) = (299.into(), "xfs".into());
+        assert_eq!(
+            with(root.clone()),
+            ["S[0].volumes[0]: xfs cannot be made in 299 MiB: expected at least 300 MiB"],
+            "no image decides"
+        );
+        (root["size"], root["keep_data"]) = (1000.into(), true.into());
+        assert_eq!(
+            with(root),
+            ["$.ks_meta.image_data[\"/\"]: the image would overwrite S[0].volumes[0], which is to be kept (keep_data)"]
         );
     }
 

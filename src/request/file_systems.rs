@@ -7,6 +7,8 @@ use crate::units::Mib;
 pub const MADE: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
 /// File systems that an image may bring: those whose UUID can be changed.
 pub const ADOPTED: [&str; 5] = ["ext2", "ext3", "ext4", "xfs", "btrfs"];
+/// The format of an image that is no file system, but an archive of files for one that is made (extension).
+pub const ARCHIVE: &str = "tar";
 /// What a file system is when the document does not say.
 pub const DEFAULT: &str = "xfs";
 /// What `/boot` is when a `raid` volume does not say.

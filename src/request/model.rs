@@ -225,7 +225,7 @@ pub struct ImageSpec {
     pub mount: String,
     /// http, https or file.
     pub uri: String,
-    /// File system inside.
+    /// File system inside, or `tar`.
     pub format: String,
     /// Packing.
     pub container: Container,
@@ -241,6 +241,14 @@ pub struct ImageSpec {
     pub signature: Option<String>,
     /// Where a map of the blocks that matter lies (extension).
     pub bmap: Option<String>,
+}
+
+impl ImageSpec {
+    /// Whether it is an archive of files, which is unpacked to a file system that is made.
+    #[must_use]
+    pub fn is_archive(&self) -> bool {
+        self.format == super::file_systems::ARCHIVE
+    }
 }
 
 /// A disk and what is to be on it.

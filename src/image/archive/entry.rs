@@ -46,6 +46,9 @@ pub(super) enum Layout {
     Leading(u64),
 }
 
+/// An extended attribute: its name, its value.
+pub(super) type Named = (Vec<u8>, Vec<u8>);
+
 /// Everything about an entry but its content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
@@ -55,7 +58,7 @@ pub(super) struct Attributes {
     /// Seconds since 1970, and nanoseconds after them.
     pub(super) mtime: (i64, u32),
     /// Extended attributes, by name.
-    pub(super) extended: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) extended: Vec<Named>,
     /// Access control lists as text.
     pub(super) access_list: Vec<u8>,
     pub(super) default_list: Vec<u8>,
@@ -191,7 +194,7 @@ fn attributes(header: &Header, extensions: &Extensions) -> Result<Attributes, St
 }
 
 /// Extended attributes in star's records, which GNU tar and bsdtar write too, and the label of SELinux in Red Hat's.
-fn extended(records: &Records) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn extended(records: &Records) -> Result<Vec<Named>, String> {
     const LABEL: &[u8] = b"security.selinux";
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();

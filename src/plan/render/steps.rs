@@ -2,6 +2,7 @@
 
 use super::page::{Ink, Page};
 use crate::plan::Step;
+use crate::request::file_systems::ARCHIVE;
 
 /// Steps `first` to `last` of the plan, counted from 1.
 struct Run {
@@ -56,6 +57,7 @@ fn describe(step: &Step) -> (String, Vec<String>) {
         Step::CreateVolumeGroup { name, .. } => ("create volume group", Some(name)),
         Step::CreateLogicalVolume { group, .. } => ("create volume group", Some(group)),
         Step::MakeFileSystem { device, .. } => ("make file system on", Some(device)),
+        Step::WriteImage { target, format, .. } if format == ARCHIVE => ("unpack archive to", Some(target)),
         Step::WriteImage { target, .. } => ("write image to", Some(target)),
         // Mounting is no news: it is part of what follows.
         Step::MountTarget { .. } | Step::WriteSystemFiles { .. } | Step::ConfigureGrub { .. } => {

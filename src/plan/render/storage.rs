@@ -6,6 +6,7 @@ use super::disks::told;
 use super::page::{Ink, Page, width};
 use crate::layout::{self, FileSystem, Layout, Lv, Md, Vg};
 use crate::plan::{Plan, Step};
+use crate::request::file_systems::ARCHIVE;
 use crate::request::shown_uri;
 
 /// Arrays, volume groups, images.
@@ -119,14 +120,17 @@ fn purpose(it: &FileSystem, is_on_old: bool) -> String {
 fn images(page: &mut Page, plan: &Plan) {
     let mut is_first = true;
     for step in &plan.steps {
-        let Step::WriteImage { source, target, size, digests, container_digests, mirrors, minisign_key, .. } = step
+        let Step::WriteImage {
+            source, target, format, size, digests, container_digests, mirrors, minisign_key, ..
+        } = step
         else {
             continue;
         };
         if std::mem::take(&mut is_first) {
             page.gap();
         }
-        page.line(Ink::Plain, &format!("image {}", shown_uri(source)));
+        let word = if format == ARCHIVE { "archive" } else { "image" };
+        page.line(Ink::Plain, &format!("{word} {}", shown_uri(source)));
         for mirror in mirrors {
             page.line(Ink::Plain, &format!("  or from {}", shown_uri(mirror)));
         }

@@ -13,17 +13,22 @@ const CONFIG_DRIVE_LABEL: &str = "cidata";
 
 impl Order<'_> {
     pub(super) fn write_images(&mut self, images: &[Known<'_>]) -> Result<()> {
+        let first = self.steps.len();
         for (image, known) in self.scene.layout.images.iter().zip(images) {
             let target = self.scene.layout.filesystems.iter().find(|it| it.device == image.target);
             let target =
                 target.ok_or_else(|| Error::bug(format!("image {} has no file system", shown_uri(&image.uri))))?;
             let uuid = self.scene.file_system_uuid(target);
-            self.expectations.push(Expectation::FileSystem {
-                device: image.target.clone(),
-                kind: image.format.clone(),
-                uuid: uuid.clone(),
-                label: label(target),
-            });
+            // The file system of an archive is expected where it is made.
+            let mounts = if image.is_archive() { self.archive_mounts(target) } else { Vec::new() };
+            if !image.is_archive() {
+                self.expectations.push(Expectation::FileSystem {
+                    device: image.target.clone(),
+                    kind: image.format.clone(),
+                    uuid: uuid.clone(),
+                    label: label(target),
+                });
+            }
             self.steps.push(Step::WriteImage {
                 source: image.uri.clone(),
                 target: image.target.clone(),
@@ -39,9 +44,30 @@ impl Order<'_> {
                 minisign_key: known.spec.minisign_key.clone(),
                 signature: known.spec.signature.clone(),
                 bmap: known.spec.bmap.clone(),
+                mounts,
             });
         }
+        // Archives when all file systems are there, those higher up first.
+        self.steps[first..].sort_by_key(|step| match step {
+            Step::WriteImage { mounts, .. } => {
+                mounts.first().map(|it| it.path.trim_end_matches('/').split('/').count())
+            }
+            _ => None,
+        });
         Ok(())
+    }
+
+    /// Where the files of an archive go: to its own file system and, below it, to those that are made empty and have no image
+    /// of their own. What is kept is not mixed with what is new.
+    fn archive_mounts(&self, target: &FileSystem) -> Vec<TargetMount> {
+        let base = target.mount.as_deref().unwrap_or_default().trim_end_matches('/');
+        let layout = self.scene.layout;
+        let is_empty = |it: &&FileSystem| it.mkfs && layout.images.iter().all(|image| image.target != it.device);
+        let is_below =
+            |path: &&String| path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/') && rest != "/");
+        let at = |path: &String| layout.filesystems.iter().find(|it| it.mount.as_ref() == Some(path));
+        let below = layout.target_mount_order.iter().filter(is_below).filter_map(at).filter(is_empty);
+        std::iter::once(target).chain(below).map(target_mount).collect()
     }
 
     pub(super) fn write_config_drive(&mut self) -> Result<()> {

@@ -72,7 +72,7 @@ static IMAGE: Section = Section {
         required(
             "format",
             Rule::Text,
-            "the file system inside: `ext2`, `ext3`, `ext4`, `xfs` or `btrfs`, as the volume's",
+            "the file system inside: `ext2`, `ext3`, `ext4`, `xfs` or `btrfs`, as the volume's; as an extension `tar`: files for the volume's file system, which is made",
         ),
         required(
             "container",
