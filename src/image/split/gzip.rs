@@ -61,12 +61,13 @@ impl Gzip {
         packed: &mut impl BufRead,
         start: usize,
     ) -> io::Result<Option<usize>> {
-        if ahead[start + 3] & HAS_EXTRA != 0 && need(ahead, packed, start + FIXED + 8)? {
-            if let Some(length) = block_length(&ahead[start..]) {
-                let end = start + length;
-                self.is_blocked = true;
-                return Ok(need(ahead, packed, end)?.then_some(end));
-            }
+        if ahead[start + 3] & HAS_EXTRA != 0
+            && need(ahead, packed, start + FIXED + 8)?
+            && let Some(length) = block_length(&ahead[start..])
+        {
+            let end = start + length;
+            self.is_blocked = true;
+            return Ok(need(ahead, packed, end)?.then_some(end));
         }
         let mut at = self.searched.max(start + FIXED + TRAILER);
         while at - start <= LARGEST_PACKED {
