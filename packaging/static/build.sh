@@ -15,7 +15,8 @@ build() {
     local libudev
     libudev=$("$here/libudev.sh")
     say "libudev.a: $(cat "$libudev/SOURCE"), $libudev"
-    RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
+    # Nothing unwinds: panics abort.
+    RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no' \
         cargo build --locked --release --bin bedplate --features udev --target "$target" \
         --config "$libudev/cargo.toml"
 }
