@@ -27,7 +27,7 @@ pub struct Options {
     #[command(flatten)]
     pub proof: Proof,
 
-    /// Map of the blocks that matter (bmaptool's, version 2)
+    /// Map of the blocks that matter, of bmaptool; the others become zeros
     #[arg(long, value_name = "FILE_OR_URL")]
     pub bmap: Option<Location>,
 

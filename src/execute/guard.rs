@@ -57,8 +57,11 @@ pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Resul
                 check_disk(disk)?;
             }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
-            Step::WriteImage { source, mirrors, container, format, container_size, .. } => {
+            Step::WriteImage { source, mirrors, container, format, container_size, size, bmap, .. } => {
                 probe_image(source, mirrors, container, format, *container_size, http, max_window)?;
+                if let Some(bmap) = bmap {
+                    image::probe_map(&super::image::location(bmap)?, *size, http)?;
+                }
             }
             _ => {}
         }

@@ -67,6 +67,11 @@ impl Bmap {
         Ok(Self { image_size: map.image_size, block_size: map.block_size, ranges })
     }
 
+    /// Whether there are digests of everything that holds data.
+    pub(super) fn is_proof(&self) -> bool {
+        self.ranges.iter().all(|range| range.checksum.is_some())
+    }
+
     /// Bytes that hold data.
     pub(super) fn mapped(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()

@@ -19,7 +19,10 @@ pub(super) const PACKETS: usize = 8;
 /// What is known when the source has ended.
 #[derive(Debug, Default)]
 pub(super) struct End {
+    /// Bytes that were read.
     pub(super) fetched: u64,
+    /// Bytes that the file has.
+    pub(super) length: u64,
     pub(super) digests: Vec<Digest>,
 }
 
@@ -51,7 +54,7 @@ impl<R: Read> Fetch<R> {
     }
 
     pub(super) fn end(self) -> End {
-        End { fetched: self.fetched, digests: self.digests.finish() }
+        End { fetched: self.fetched, length: self.fetched, digests: self.digests.finish() }
     }
 
     /// Sends packets until the source ends or nobody wants them.

@@ -8,7 +8,6 @@
 
 mod archive;
 pub mod beside;
-#[cfg_attr(not(test), allow(dead_code, reason = "the pipeline is its caller"))]
 mod bmap;
 mod bounds;
 mod cancel;
@@ -23,6 +22,7 @@ mod hashing;
 mod http_source;
 mod ledger;
 mod location;
+mod mapped;
 mod medium;
 mod mirrors;
 mod patience;
@@ -232,6 +232,16 @@ pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Resu
         return Err(Error::new(Kind::Image, format!("reading {location}: it is empty")));
     }
     Ok(Probe { length: source.length(), form, head })
+}
+
+/// Asks whether a block map is there, whole, and for an image of this size.
+///
+/// # Errors
+/// `Image` when it is absent, unreachable, wrong, or for another image.
+pub fn probe_map(location: &Location, size: Option<Bytes>, client: &Client) -> Result<()> {
+    let map = mapped::read(location, client, &Cancel::default())?;
+    let bounds = bounds::Bounds { size: size.map(Bytes::get), room: None };
+    bounds.check_exact(map.image_size).map_err(|error| error.within(format!("block map {location}")))
 }
 
 /// Unpacks an archive of files (tar, packed or not) to the folder that is the job's target, and proves it there.

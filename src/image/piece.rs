@@ -49,6 +49,14 @@ impl Piece {
         }
     }
 
+    /// The same, to be changed.
+    pub(super) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut self.content {
+            Content::Data { slab, length } => slab.bytes_mut().get_mut(..*length),
+            Content::Hole(_) => None,
+        }
+    }
+
     pub(super) fn length(&self) -> u64 {
         match &self.content {
             Content::Data { length, .. } => widen(*length),

@@ -27,6 +27,7 @@ use super::cancel::{Cancel, GLANCE};
 use super::digest::{Digest, Hashers};
 use super::fetch::{End, Fetch, PACKETS, Packed};
 use super::hashing;
+use super::mapped::Mask;
 use super::medium::Medium;
 use super::piece::{PIECE, PIECES, Piece, Pool};
 use super::portion::{Line, Stretches};
@@ -42,6 +43,8 @@ pub(super) struct Flow<R> {
     pub(super) name: String,
     pub(super) feed: Feed<R>,
     pub(super) bounds: Bounds,
+    /// What of the image matters; all of it without.
+    pub(super) mask: Option<Mask>,
     /// Expectations on the image; each algorithm among them is computed.
     pub(super) digests: Vec<Digest>,
     /// Expectations on what is fetched.
@@ -71,7 +74,10 @@ pub(super) struct Outlet<'m, M> {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Flowed {
+    /// Bytes that were read of the file.
     pub(super) fetched: u64,
+    /// Bytes that the file has.
+    pub(super) length: u64,
     /// Bytes of the image.
     pub(super) written: u64,
     pub(super) digests: Vec<Digest>,
@@ -148,10 +154,10 @@ fn follow(
         Some(hasher) => hasher.join().map_err(|_| Error::bug("the thread that hashes has panicked"))?,
         None => Vec::new(),
     };
-    let End { fetched, digests: container_digests } = end.unwrap_or_default();
+    let End { fetched, length, digests: container_digests } = end.unwrap_or_default();
     let bodies: Vec<Body> = bodies.into_iter().flatten().collect();
     let written = bodies.first().map_or(0, |body| body.length);
-    Ok(Flowed { fetched, written, digests, container_digests, bodies })
+    Ok(Flowed { fetched, length, written, digests, container_digests, bodies })
 }
 
 /// Starts all threads before the writers; gives back the one that hashes.
@@ -169,7 +175,7 @@ fn start<R: Read + Send + 'static>(
         takers.push(copies);
     }
     let (name, bounds, workers) = (flow.name, flow.bounds, flow.workers);
-    let producer = Producer::new(name, takers, Pool::new(PIECE, Arc::clone(stop)), bounds);
+    let producer = Producer::new(name, takers, Pool::new(PIECE, Arc::clone(stop)), bounds, flow.mask);
     // Whoever does not listen any more has an error already.
     let tell = move |made| drop(events.send(Event::Made(made)));
     match flow.feed {

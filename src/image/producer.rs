@@ -12,6 +12,7 @@ use crate::units::widen;
 use super::bounds::Bounds;
 use super::fetch::{End, Fetch, Packed, fill};
 use super::form::{Form, HEAD};
+use super::mapped::Mask;
 use super::piece::{GRAIN, Piece, Pool, Slab};
 use super::portion::{Done, Finished, LARGEST_STRETCH, Line, Stretch, Stretches};
 use super::source::own_error;
@@ -28,6 +29,7 @@ pub(super) struct Producer {
     pub(super) takers: Vec<SyncSender<Arc<Piece>>>,
     pub(super) pool: Pool,
     pub(super) bounds: Bounds,
+    mask: Option<Mask>,
     cut: Cut,
 }
 
@@ -55,8 +57,14 @@ impl From<Error> for Stop {
 type Flow<T = ()> = std::result::Result<T, Stop>;
 
 impl Producer {
-    pub(super) fn new(name: String, takers: Vec<SyncSender<Arc<Piece>>>, pool: Pool, bounds: Bounds) -> Self {
-        Self { name, takers, pool, bounds, cut: Cut::default() }
+    pub(super) fn new(
+        name: String,
+        takers: Vec<SyncSender<Arc<Piece>>>,
+        pool: Pool,
+        bounds: Bounds,
+        mask: Option<Mask>,
+    ) -> Self {
+        Self { name, takers, pool, bounds, mask, cut: Cut::default() }
     }
 
     /// A raw image: what is fetched is the image.
@@ -112,6 +120,7 @@ impl Producer {
                     check_inside(&[]).map_err(within)?;
                 }
                 self.bounds.check_exact(self.cut.offset).map_err(within)?;
+                self.mask.as_ref().map_or(Ok(()), Mask::finish)?;
                 end().map(Some)
             }
             Err(Stop::Unwanted) => Ok(None),
@@ -312,7 +321,10 @@ impl Producer {
             check_inside(bytes).map_err(within)?;
         }
         self.cut.offset = piece.end();
-        let piece = Arc::new(piece);
+        let piece = Arc::new(match &mut self.mask {
+            Some(mask) => mask.apply(piece).map_err(within)?,
+            None => piece,
+        });
         let is_wanted = self.takers.iter().all(|taker| taker.send(Arc::clone(&piece)).is_ok());
         if is_wanted { Ok(()) } else { Err(Stop::Unwanted) }
     }

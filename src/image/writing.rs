@@ -4,7 +4,7 @@ use std::io::{Cursor, Read as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Client;
@@ -12,12 +12,15 @@ use crate::report::{DiskState, ImageReport, Reporter};
 use crate::request::Container;
 use crate::units::Bytes;
 
+use super::bmap::Bmap;
 use super::bounds::Bounds;
 use super::hashed::Hashed;
+use super::mapped::{self, Mask, Parts};
 use super::pipeline::{self, Feed, Flow, Flowed, Outlet};
 use super::proof::ReadBack;
 use super::qcow2::Qcow2;
 use super::ranged;
+use super::source::Access;
 use super::target::Target;
 use super::{Form, Job, check_container_size, digest, read_head, source, unpacking};
 
@@ -80,7 +83,8 @@ fn transfer(
     targets: &mut [Target],
     state: &mut DiskState,
 ) -> Result<(Flowed, bool)> {
-    let flow = prepare(job, client, targets)?;
+    let map = job.bmap.as_ref().map(|location| mapped::read(location, client, &job.cancel)).transpose()?;
+    let flow = prepare(job, client, targets, map.as_ref())?;
     let total = flow.bounds.size;
     *state = DiskState::NotBootable;
     targets.iter_mut().try_for_each(Target::begin)?;
@@ -90,7 +94,7 @@ fn transfer(
         outlets.push(Outlet { medium: target, read_back });
     }
     let flowed = pipeline::run(flow, &mut outlets, |written| reporter.progress(&job.step, written, total))?;
-    let proved = check_digests(job, &flowed)?;
+    let proved = check_digests(job, &flowed)? || map.is_some_and(|map| map.is_proof());
     let reading: Vec<_> = outlets.into_iter().filter_map(|outlet| outlet.read_back).collect();
     if !reading.is_empty() {
         debug!("{}: reading back what is left", job.target_names());
@@ -118,14 +122,17 @@ fn cores() -> usize {
 }
 
 /// Opens the source and compares what can be compared beforehand.
-fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dyn std::io::Read + Send>>> {
-    let narrowest = targets.iter().filter_map(|target| Some((target.room()?, target.name()))).min();
-    let mut bounds = Bounds { size: job.size.map(Bytes::get), room: narrowest };
-    if let Some(size) = bounds.size {
-        bounds.check_exact(size)?;
-    }
+fn prepare(
+    job: &Job,
+    client: &Client,
+    targets: &[Target],
+    map: Option<&Bmap>,
+) -> Result<Flow<Box<dyn std::io::Read + Send>>> {
+    let mut bounds = expected(job, targets, map)?;
     let from = |error: Error| error.within(job.source.to_string());
-    let mut source = source::open(&job.access(client))?;
+    let has_digest = job.has_proof() || map.is_some_and(Bmap::is_proof);
+    let access = Access { has_digest, ..job.access(client) };
+    let mut source = source::open(&access)?;
     check_container_size(source.length(), job.container_size).map_err(from)?;
     let head = read_head(&mut source)?;
     let (container, codec) = unpacking(&Form::of(&head), job.container, &head, job.max_window).map_err(from)?;
@@ -136,23 +143,31 @@ fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dy
         bounds.check_exact(length).map_err(from)?;
         bounds.size = Some(length);
     }
-    if bounds.size.is_none() && !job.has_proof() && container == Container::Raw {
+    if bounds.size.is_none() && !has_digest && container == Container::Raw {
         warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
     }
     let feed = match (codec, container) {
+        (None, Container::Qcow2) if map.is_some() => {
+            let words = "a qcow2 image tells itself what holds data: it has no map of blocks (bmap)";
+            return Err(from(Error::new(Kind::Image, words)));
+        }
         (None, Container::Qcow2) => {
             let image = open_qcow2(job, client).map_err(from)?;
             bounds.check_exact(image.size()).map_err(from)?;
             bounds.size = Some(image.size());
             Feed::Stretches(Box::new(image))
         }
-        (None, _) => Feed::Raw(after_head(head, source)),
+        (None, _) => match map.map(|map| open_parts(job, &access, map)).transpose()?.flatten() {
+            Some(parts) => Feed::Stretches(Box::new(parts)),
+            None => Feed::Raw(after_head(head, source)),
+        },
         (Some(codec), _) => Feed::Packed { source: after_head(head, source), container, window: job.max_window, codec },
     };
     Ok(Flow {
         name: job.source.to_string(),
         feed,
         bounds,
+        mask: map.map(Mask::new),
         digests: job.digests.clone(),
         container_digests: job.container_digests.clone(),
         workers: cores(),
@@ -160,9 +175,44 @@ fn prepare(job: &Job, client: &Client, targets: &[Target]) -> Result<Flow<Box<dy
     })
 }
 
+/// What is known of the image's length before anything of it is.
+fn expected(job: &Job, targets: &[Target], map: Option<&Bmap>) -> Result<Bounds> {
+    let narrowest = targets.iter().filter_map(|target| Some((target.room()?, target.name()))).min();
+    let mut bounds = Bounds { size: job.size.map(Bytes::get), room: narrowest };
+    if let Some(size) = bounds.size {
+        bounds.check_exact(size)?;
+    }
+    if let (Some(map), Some(location)) = (map, &job.bmap) {
+        bounds.check_exact(map.image_size).map_err(|error| error.within(format!("block map {location}")))?;
+        bounds.size = Some(map.image_size);
+    }
+    Ok(bounds)
+}
+
 /// The stream with what was looked at in front.
 fn after_head(head: Vec<u8>, source: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
     Box::new(Cursor::new(head).chain(source))
+}
+
+/// A raw image of which only what is mapped is read; nothing where all of it has to be.
+fn open_parts(job: &Job, access: &Access<'_>, map: &Bmap) -> Result<Option<Parts>> {
+    if !job.container_digests.is_empty() || job.signed.is_some() {
+        info!("{}: all of it is read, since what proves it is over the whole file", job.source);
+        return Ok(None);
+    }
+    match ranged::open(access) {
+        Ok(data) if data.length() == map.image_size => Ok(Some(Parts::new(data, map))),
+        Ok(data) => {
+            let (found, expected) = (data.length(), map.image_size);
+            let text = format!("{}: the file has {found} bytes, its block map is for {expected}", job.source);
+            Err(Error::new(Kind::Image, text))
+        }
+        Err(error) if error.kind() == Kind::Image => {
+            warn!("{}: all of it is read, not only what its block map names: {error}", job.source);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A qcow2 image, with digests of the whole file where they are expected.
@@ -177,7 +227,7 @@ fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
 
 /// Compares all digests and sizes that are expected; tells whether there were any.
 pub(super) fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
-    check_container_size(Some(flowed.fetched), job.container_size)
+    check_container_size(Some(flowed.length), job.container_size)
         .map_err(|error| error.within(job.source.to_string()))?;
     let compared =
         [("the image", &job.digests, &flowed.digests), ("the file", &job.container_digests, &flowed.container_digests)];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file_systems::{ADOPTED, fault_of_made, label_fault};
-use super::model::{DiskSpec, ImageSpec, Mount, VgSpec, VolumeSpec};
+use super::model::{Container, DiskSpec, ImageSpec, Mount, VgSpec, VolumeSpec};
 use super::names::shown_uri;
 use super::places::{Place, group_of, is_wanted, path_of, places};
 use super::reader::Field;
@@ -129,6 +129,9 @@ fn find_homeless_images(field: &Field<'_>, places: &[Place<'_>], images: &[Image
         let targets = targets.get(mount.as_str()).map_or(&[][..], Vec::as_slice);
         if image.is_archive() && image.bmap.is_some() {
             field.fault_at(path, "an archive of files (tar) has no map of blocks (bmap)");
+        }
+        if image.container == Container::Qcow2 && image.bmap.is_some() {
+            field.fault_at(path, "a qcow2 image tells itself what holds data: it has no map of blocks (bmap)");
         }
         let message = if !image.is_archive() && !ADOPTED.contains(&format.as_str()) {
             let (uri, adopted) = (shown_uri(uri), ADOPTED.join(", "));
@@ -357,6 +360,12 @@ mod tests {
         assert_eq!(
             faults(json!([disk("sda", json!([root]))]), mapped),
             ["$.ks_meta.image_data[\"/\"]: an archive of files (tar) has no map of blocks (bmap)"]
+        );
+        let mut mapped = image("ext4");
+        (mapped["/"]["bmap"], mapped["/"]["container"]) = ("http://m/a.bmap".into(), "qcow2".into());
+        assert_eq!(
+            faults(json!([disk("sda", json!([self::root()]))]), mapped),
+            ["$.ks_meta.image_data[\"/\"]: a qcow2 image tells itself what holds data: it has no map of blocks (bmap)"]
         );
         (root["size"], root["file_system"]) = (299.into(), "xfs".into());
         assert_eq!(

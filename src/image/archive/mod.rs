@@ -146,6 +146,7 @@ fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> 
     let ends = reader.into_inner().ends()?;
     Ok(Flowed {
         fetched: ends.fetched,
+        length: ends.fetched,
         written,
         digests: ends.digests,
         container_digests: ends.container_digests,

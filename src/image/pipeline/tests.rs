@@ -15,6 +15,7 @@ fn flow(bytes: &[u8], steps: Vec<usize>, container: Container) -> Flow<Choppy> {
         name: "img".to_owned(),
         feed: feed(Choppy::new(bytes.to_vec(), steps), container),
         bounds: Bounds::default(),
+        mask: None,
         digests: Vec::new(),
         container_digests: Vec::new(),
         workers: 2,

@@ -192,7 +192,8 @@ impl Stretches for Qcow2 {
 
     /// The whole file counts as fetched: what its size and digests are compared with.
     fn end(self: Box<Self>) -> Result<End> {
-        Ok(End { fetched: self.data.length(), digests: self.data.digests()? })
+        let length = self.data.length();
+        Ok(End { fetched: length, length, digests: self.data.digests()? })
     }
 }
 

@@ -90,7 +90,12 @@ static IMAGE: Section = Section {
             "extension: where minisign's signature lies; beside the file with `.minisig` where it is missing",
         )
         .secret(),
-        optional("bmap", Rule::Text, "extension: where bmaptool's map of the blocks that matter lies").secret(),
+        optional(
+            "bmap",
+            Rule::Text,
+            "extension: where bmaptool's map of the blocks that matter lies; the others become zeros, for `raw_digests` too",
+        )
+        .secret(),
     ]],
 };
 
