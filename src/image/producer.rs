@@ -358,7 +358,11 @@ impl Unpacker {
 
 impl Read for Unpacker {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.unpack.read(buffer) {
+        let read = self.unpack.read(buffer);
+        if let Some(why) = self.unpack.why_one_thread() {
+            info!("{}: unpacked by one thread: {why}", self.name);
+        }
+        match read {
             Ok(count) => {
                 self.produced = self.produced.saturating_add(widen(count));
                 Ok(count)

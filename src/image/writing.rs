@@ -117,7 +117,8 @@ fn read_back(target: &Target) -> Result<ReadBack> {
     ReadBack::start(target.reader()?, workers, !is_rotational)
 }
 
-fn cores() -> usize {
+/// Processors that this process may use.
+pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 

@@ -9,6 +9,8 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use log::info;
+
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::image::cancel::Cancel;
 use crate::image::digest::Digest;
@@ -97,7 +99,11 @@ struct Unpacker {
 impl Read for Unpacker {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(unpack) = &mut self.unpack else { return Ok(0) };
-        match unpack.read(buffer) {
+        let read = unpack.read(buffer);
+        if let Some(why) = unpack.why_one_thread() {
+            info!("{}: unpacked by one thread: {why}", self.name);
+        }
+        match read {
             Ok(0) if !buffer.is_empty() => {
                 let end = self.unpack.take().and_then(|unpack| unpack.into_inner().end);
                 let end = end.ok_or_else(|| io::Error::other(Error::bug("unpacking ended before fetching")))?;

@@ -39,6 +39,11 @@ pub(super) trait Codec: Send {
     ///
     /// `packed` is empty at the end of the stream; `image` never is.
     fn step(&mut self, packed: &[u8], image: &mut [u8]) -> Result<Step, Fault>;
+
+    /// Why only one thread unpacks, where this codec could use several and a person may want to know. It is told once.
+    fn why_one_thread(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// What stands where a member may begin.
@@ -117,7 +122,7 @@ pub(super) fn codec(container: Container, window: MaxWindow) -> io::Result<Optio
         Container::Raw | Container::Qcow2 => return Ok(None),
         Container::Gzip => Box::new(gzip::Gzip::new()),
         Container::Zstd => Box::new(zstd::Zstd::new(window.zstd())?),
-        Container::Xz => Box::new(xz::Xz::new(window.xz())),
+        Container::Xz => Box::new(xz::Xz::new(window.xz(), super::writing::cores())),
         Container::Bzip2 => Box::new(bzip2::Bzip2::new()),
         Container::Lz4 => Box::new(lz4::Lz4::new()),
     }))
@@ -149,6 +154,11 @@ impl<R: BufRead> Unpack<R> {
     /// The reader below.
     pub(super) fn into_inner(self) -> R {
         self.packed
+    }
+
+    /// Why only one thread unpacks; see [`Codec::why_one_thread`].
+    pub(super) fn why_one_thread(&mut self) -> Option<String> {
+        self.codec.why_one_thread()
     }
 
     /// As far as the next bytes of the image, or to its end.

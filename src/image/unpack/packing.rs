@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
+use liblzma::stream::{Check, Filters, LzmaOptions, MtStreamBuilder, Stream};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
 use crate::request::Container;
@@ -40,6 +40,14 @@ pub(in crate::image) fn pack(bytes: &[u8], container: Container) -> Vec<u8> {
 pub(in crate::image) fn xz(bytes: &[u8], dictionary: u32) -> Vec<u8> {
     let mut options = LzmaOptions::new_preset(0).unwrap();
     let stream = Stream::new_stream_encoder(Filters::new().lzma2(options.dict_size(dictionary)), Check::Crc64);
+    let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream.unwrap());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// One stream of blocks that tell their sizes, as `xz -T2` makes them.
+pub(in crate::image) fn xz_of_blocks(bytes: &[u8], block: u64) -> Vec<u8> {
+    let stream = MtStreamBuilder::new().threads(2).preset(0).block_size(block).check(Check::Crc64).encoder();
     let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream.unwrap());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
