@@ -39,9 +39,9 @@ def sparse(name, parts, size):
         for offset in parts:
             file.seek(offset); file.write(os.urandom(5000) )
         file.truncate(size)
-sparse('sparse-few', [1 << 20, 40 << 20], 64 << 20)
-sparse('sparse-many', [i * (256 << 10) for i in range(200)], (200 * (256 << 10)) + 12345)
-sparse('sparse-none', [], 10 << 20)
+sparse('sparse-few', [1 << 20, 4 << 20], 6 << 20)
+sparse('sparse-many', [i * (32 << 10) for i in range(200)], (200 * (32 << 10)) + 12345)
+sparse('sparse-none', [], 1 << 20)
 for name in ('bin/su', 'empty', 'fifo', 'tty'): os.utime(name, ns=(1, 1234567890 * 10**9 + 123456789))
 for top, folders, files in os.walk('.', topdown=False): os.utime(top, ns=(1, 1400000000 * 10**9 + len(top)))
 ";
