@@ -31,7 +31,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 const MAX_REDIRECTS: usize = 5;
 
 /// Receive buffer of a connection: large reads halve the system calls of a long download.
-const INPUT_BUFFER: usize = 512 << 10;
+const INPUT_BUFFER: usize = 128 << 10;
 
 /// The HTTP client. Clones share the connections.
 #[derive(Clone)]

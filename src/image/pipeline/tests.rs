@@ -47,16 +47,22 @@ fn failed(flow: Flow<Choppy>, plate: &mut Plate) -> Error {
 }
 
 #[test]
-fn a_full_or_broken_medium_is_named_with_the_byte_that_it_refused() {
-    for (errno, words) in [(Errno::ENOSPC, "No space left on device"), (Errno::EIO, "I/O error")] {
-        let bytes = vec![7; 4 * PIECE];
-        let mut medium = Plate { steps: vec![700_000, 0], ..Plate::default() };
-        medium.fault = Some((widen(PIECE) + 4096, errno));
-        let mut flow = flow(&bytes, vec![PIECE], Container::Raw);
-        flow.bounds.size = Some(bytes.len() as u64);
-        let error = failed(flow, &mut medium);
-        assert_eq!(error.kind(), Kind::Medium);
-        assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()));
+fn a_full_or_broken_medium_is_named_with_the_byte_that_it_refused_whatever_the_form() {
+    let bytes = vec![7; 4 * PIECE];
+    for form in [&PACKED[..], &[Container::Raw]].concat() {
+        let published = pack(&bytes, form);
+        for (errno, words) in [(Errno::ENOSPC, "No space left on device"), (Errno::EIO, "I/O error")] {
+            let mut medium = Plate { steps: vec![700_000, 0], ..Plate::default() };
+            medium.fault = Some((widen(PIECE) + 4096, errno));
+            let mut flow = flow(&published, vec![PIECE], form);
+            flow.bounds.size = Some(bytes.len() as u64);
+            let error = failed(flow, &mut medium);
+            assert_eq!(error.kind(), Kind::Medium);
+            assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()), "{form:?}");
+        }
+        let mut lying = Plate { bad_byte: Some(2 * PIECE), ..Plate::default() };
+        let error = failed(flow(&published, vec![PIECE], form), &mut lying);
+        assert_eq!(error.to_string(), "reading back: bytes 0 to 3145728 are not what was written", "{form:?}");
     }
 }
 
