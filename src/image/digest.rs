@@ -175,6 +175,11 @@ pub fn contradiction(digests: &[Digest]) -> Option<(&Digest, &Digest)> {
     })
 }
 
+/// The first expectation for which nothing was computed.
+pub(super) fn first_missing<'a>(expected: &'a [Digest], computed: &[Digest]) -> Option<&'a Digest> {
+    expected.iter().find(|wanted| computed.iter().all(|digest| digest.algorithm != wanted.algorithm))
+}
+
 /// The first expectation that what was computed does not meet: expected, computed.
 pub(super) fn first_difference<'a>(expected: &'a [Digest], computed: &'a [Digest]) -> Option<(&'a Digest, &'a Digest)> {
     expected.iter().find_map(|wanted| {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::units::widen;
 
 /// What is written to. A trait, so that tests can have media that fail.
@@ -19,8 +19,8 @@ pub(super) trait Medium: Send {
     /// Whether everything that was not written since the beginning reads as zeros.
     fn is_blank(&self) -> bool;
 
-    /// Makes everything durable.
-    fn sync(&mut self) -> io::Result<()>;
+    /// Makes everything durable, and sees to it that what is read comes from the medium.
+    fn sync(&mut self) -> Result<()>;
 }
 
 /// An error at a byte of the image.

@@ -108,14 +108,14 @@ pub(super) struct Pool {
 /// Bytes of all buffers together, at most.
 const MEMORY: usize = 64 << 20;
 
-/// Buffers of a pool, at most: they even out bursts of the decoder and pauses of the medium.
+/// Pieces that wait for a writer, at most: they even out bursts of the decoder and pauses of the medium.
 pub(super) const PIECES: usize = 16;
 
 impl Pool {
     /// Buffers of `size` bytes, made when they are needed first. Once `stop` is set nobody waits for one.
     pub(super) fn new(size: usize, stop: Arc<AtomicBool>) -> Self {
         let (home, spare) = mpsc::channel();
-        let count = (MEMORY / size.max(1)).min(PIECES);
+        let count = (MEMORY / size.max(1)).min(2 * PIECES);
         Self { home, spare, size, count, left: count, stop }
     }
 

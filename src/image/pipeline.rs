@@ -151,7 +151,13 @@ fn follow(
         on_written(positions.iter().map(|position| position.load(Ordering::Relaxed)).min().unwrap_or_default());
     }
     let digests = match hasher {
-        Some(hasher) => hasher.join().map_err(|_| Error::bug("the thread that hashes has panicked"))?,
+        Some(hasher) => {
+            while !hasher.is_finished() {
+                cancel.check()?;
+                thread::sleep(super::writing::LOOK);
+            }
+            hasher.join().map_err(|_| Error::bug("the thread that hashes has panicked"))?
+        }
         None => Vec::new(),
     };
     let End { fetched, length, digests: container_digests } = end.unwrap_or_default();

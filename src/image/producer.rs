@@ -19,8 +19,13 @@ use super::source::own_error;
 use super::split::{Next, Rewound, Splitter};
 use super::unpack::{Codec, Unpack};
 
-/// Buffers that are not for portions: the one that is filled, and those that the writers still hold.
+/// Buffers that are not for portions: one that is filled up, the one that it is filled from, and those that the writers hold
+/// since they may belong to the image's last MiB. Those have a MiB and more, but for the last.
 const RESERVE: usize = 4;
+
+/// The same for stretches, which may be of a grain each with a hole behind: of such the writers hold eight, and two that were
+/// cut at the end of a portion.
+const RESERVE_OF_STRETCHES: usize = 14;
 
 /// Cuts the image into pieces for the writers and the hasher.
 pub(super) struct Producer {
@@ -219,7 +224,7 @@ impl Producer {
             match image.next()? {
                 Some(Stretch::Hole(length)) => line.push_hole(length),
                 Some(Stretch::Data(portion)) => {
-                    while line.length() + RESERVE >= self.pool.count() {
+                    while line.length() + RESERVE_OF_STRETCHES >= self.pool.count() {
                         let Some(finished) = line.next()? else { break };
                         self.accept_stretch(finished)?;
                     }

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use twox_hash::XxHash3_64;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::sys::block::AlignedBuffer;
+use crate::sys::block::{self, AlignedBuffer};
 use crate::units::widen;
 
 use super::ledger::Segment;
@@ -34,7 +34,7 @@ impl ReadAt for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        block::flush(self).map_err(io::Error::other)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use log::warn;
@@ -36,6 +36,10 @@ pub(super) struct Target {
     /// Of a block device.
     geometry: Option<Geometry>,
     holes: Holes,
+    /// Where the withheld end of the image was written, if it was.
+    tail: Option<u64>,
+    /// Whether the file was made for this.
+    is_new: bool,
 }
 
 /// Whether the device makes zeros.
@@ -62,16 +66,25 @@ impl Target {
             return Err(Error::new(Kind::Medium, format!("opening {}: the device is read-only", path.display())));
         }
         let direct = block::open_direct(path, true).ok();
-        Ok(Self { path: path.to_owned(), plain, direct, geometry: Some(geometry), holes: Holes::Untried })
+        Ok(Self {
+            path: path.to_owned(),
+            plain,
+            direct,
+            geometry: Some(geometry),
+            holes: Holes::Untried,
+            tail: None,
+            is_new: false,
+        })
     }
 
     fn open_file(path: &Path) -> Result<Self> {
         let opening = || format!("opening {}", path.display());
+        let is_new = !path.exists();
         // It is cut when the first byte is written: until then everything may still turn out wrong.
         let plain = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let plain = plain.context(Kind::Medium, opening)?;
         let direct = block::open_direct(path, true).ok();
-        Ok(Self { path: path.to_owned(), plain, direct, geometry: None, holes: Holes::Refused })
+        Ok(Self { path: path.to_owned(), plain, direct, geometry: None, holes: Holes::Refused, tail: None, is_new })
     }
 
     /// Its path, for messages and reports.
@@ -84,6 +97,25 @@ impl Target {
         self.geometry.map(|geometry| geometry.size.get())
     }
 
+    /// Removes what was made for an image of which nothing was written.
+    pub(super) fn forget(&self) {
+        if self.is_new
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            warn!("removing {}, in which nothing was written: {error}", self.path.display());
+        }
+    }
+
+    /// Whether this path leads to the same file or device.
+    pub(super) fn is_same(&self, path: &Path) -> bool {
+        let identity = |metadata: std::fs::Metadata| match metadata.file_type().is_block_device() {
+            true => (0, metadata.rdev()),
+            false => (metadata.dev(), metadata.ino()),
+        };
+        let own = self.plain.metadata().map(identity).ok();
+        own.is_some() && own == std::fs::metadata(path).map(identity).ok()
+    }
+
     /// Whether its heads would have to move to read what was written before.
     pub(super) fn is_rotational(&self) -> bool {
         self.geometry.is_some() && block::is_rotational(&self.plain)
@@ -94,25 +126,15 @@ impl Target {
         match self.geometry {
             None => self.plain.set_len(0).context(Kind::Medium, || "emptying the file"),
             Some(geometry) => {
-                self.erase_start()?;
+                self.erase(0)?;
                 self.erase_backup_table(geometry)
             }
         }
     }
 
-    /// Takes back what makes a started image start.
-    pub(super) fn conceal(&mut self) -> Result<()> {
-        if self.geometry.is_none() { self.begin() } else { self.erase_start() }
-    }
-
-    fn erase_start(&mut self) -> Result<()> {
-        let length = self.room().unwrap_or(WITHHELD).min(WITHHELD);
-        self.overwrite(0, usize::try_from(length).unwrap_or(PIECE))
-    }
-
     /// A firmware that finds no table at the start looks for its copy in the last sector, and may restore it.
     fn erase_backup_table(&mut self, geometry: Geometry) -> Result<()> {
-        let (size, sector) = (geometry.size.get(), geometry.sector_size.get());
+        let (size, sector) = (geometry.size.get(), u64::from(geometry.sector_size.get()));
         let Some(last) = size.checked_sub(sector) else { return Ok(()) };
         let mut mark = [0; 8];
         self.plain.read_exact_at(&mut mark, last).context(Kind::Medium, || "reading the last sector")?;
@@ -120,6 +142,19 @@ impl Target {
             self.overwrite(last, usize::try_from(sector).unwrap_or(ALIGNMENT))?;
         }
         Ok(())
+    }
+
+    /// Takes back what makes an image start, also where writing it was begun. Every part is tried.
+    pub(super) fn conceal(&mut self) -> Result<()> {
+        let begun = self.begin();
+        let tail = self.tail.filter(|_| self.geometry.is_some()).map_or(Ok(()), |tail| self.erase(tail));
+        begun.and(tail)
+    }
+
+    /// Overwrites what is withheld of an image that has it here.
+    fn erase(&mut self, offset: u64) -> Result<()> {
+        let length = self.room().map_or(0, |room| room.saturating_sub(offset)).min(WITHHELD);
+        self.overwrite(offset, usize::try_from(length).unwrap_or(PIECE))
     }
 
     fn overwrite(&mut self, offset: u64, length: usize) -> Result<()> {
@@ -143,8 +178,8 @@ impl Target {
         if self.geometry.is_none() {
             self.plain.set_len(body.length).context(Kind::Medium, || "setting the file's length")?;
         }
+        self.tail = Some(body.withheld()[0].0);
         body.reveal(self)?;
-        self.flush_medium()?;
         let medium = self.reader()?;
         for (offset, expected) in body.withheld() {
             self.compare(&medium, offset, expected)?;
@@ -239,9 +274,8 @@ impl Medium for Target {
         self.geometry.is_none()
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.direct.as_ref().unwrap_or(&self.plain).sync()?;
-        self.plain.sync()
+    fn sync(&mut self) -> Result<()> {
+        self.flush_medium()
     }
 }
 

@@ -117,7 +117,7 @@ impl Medium for Plate {
         false
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> crate::error::Result<()> {
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use log::info;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::sys::block::AlignedBuffer;
 use crate::units::widen;
 
@@ -99,7 +99,7 @@ impl<'m, M: Medium> Writer<'m, M> {
             append(&mut tail, &piece, from.max(piece.offset)..piece.end());
         }
         self.settle_zeros()?;
-        self.medium.sync().map_err(|cause| flushing(&cause))?;
+        self.medium.sync()?;
         self.ledger.iter_mut().flat_map(|ledger| ledger.settled(u64::MAX)).for_each(&mut on_settled);
         Ok(Body { length, punched: self.punched, head: self.head, tail })
     }
@@ -203,7 +203,7 @@ impl Body {
             let mut buffer = AlignedBuffer::new(bytes.len());
             buffer.copy_from_slice(bytes);
             write_all_at(medium, offset, &buffer).map_err(|(at, cause)| at_byte(at, Some(self.length), &cause))?;
-            medium.sync().map_err(|cause| flushing(&cause))?;
+            medium.sync()?;
         }
         Ok(())
     }
@@ -211,10 +211,6 @@ impl Body {
 
 /// The unit of writing that is all or nothing on disks of both sector sizes.
 const BLOCK: usize = 4096;
-
-fn flushing(cause: &io::Error) -> Error {
-    Error::new(Kind::Medium, format!("flushing: {}", medium_words(cause)))
-}
 
 /// Copies a part of a piece.
 fn append(to: &mut Vec<u8>, piece: &Piece, part: Range<u64>) {

@@ -22,10 +22,16 @@ use super::qcow2::Qcow2;
 use super::ranged;
 use super::source::Access;
 use super::target::Target;
-use super::{Form, Job, check_container_size, digest, read_head, source, unpacking};
+use super::{Form, Job, Location, check_container_size, digest, read_head, source, unpacking};
 
 /// How often it is looked whether everything has been read back: rarely enough to cost nothing.
-const LOOK: Duration = Duration::from_millis(2);
+pub(super) const LOOK: Duration = Duration::from_millis(2);
+
+/// Threads that read back one target: more would not be faster, and each has a buffer.
+const READERS: usize = 4;
+
+/// Threads that unpack: more do not find enough parts on their way.
+const UNPACKERS: usize = 8;
 
 /// What writing an image came to.
 #[derive(Debug)]
@@ -60,15 +66,24 @@ pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Written {
             let seconds = began.elapsed().as_secs_f64();
             Written { outcome: Ok(reports(job, &targets, &done, seconds)), state: Some(DiskState::Complete) }
         }
-        Err(error) if state == DiskState::Untouched => Written { outcome: Err(doing(error)), state: Some(state) },
+        Err(error) if state == DiskState::Untouched => {
+            targets.iter().for_each(Target::forget);
+            Written { outcome: Err(doing(error)), state: Some(state) }
+        }
         Err(error) => {
+            let mut advice =
+                "the target holds neither a partition table nor a file system now; once the cause is mended, \
+                              run the same again"
+                    .to_owned();
             for target in &mut targets {
                 if let Err(second) = target.conceal() {
-                    warn!("{}: erasing the start after the failure: {second}", target.name());
+                    warn!("{}: erasing its ends after the failure: {second}", target.name());
+                    advice = format!(
+                        "the ends of {} could not be erased ({second}): it may hold part of the image",
+                        target.name()
+                    );
                 }
             }
-            let advice = "the target holds neither a partition table nor a file system now; once the cause is mended, run \
-                          the same again";
             let error = if error.advice().is_some() { error } else { error.advise(advice) };
             Written { outcome: Err(doing(error)), state: Some(state) }
         }
@@ -110,10 +125,26 @@ fn transfer(
     Ok((flowed, proved))
 }
 
+/// An image written over itself, or twice to the same target, is lost.
+fn refuse_same(job: &Job, targets: &[Target]) -> Result<()> {
+    let same = |path: &std::path::Path, of: &[Target]| of.iter().any(|target| target.is_same(path));
+    if let Location::File(path) = &job.source
+        && same(path, targets)
+    {
+        return Err(Error::new(Kind::Refused, format!("{} is the image itself", path.display())));
+    }
+    for (number, path) in job.targets.iter().enumerate() {
+        if same(path, &targets[..number]) {
+            return Err(Error::new(Kind::Refused, format!("{} is a target twice", path.display())));
+        }
+    }
+    Ok(())
+}
+
 fn read_back(target: &Target) -> Result<ReadBack> {
     let is_rotational = target.is_rotational();
     // More than one reader would move the heads there and back.
-    let workers = if is_rotational { 1 } else { cores() };
+    let workers = if is_rotational { 1 } else { cores().min(READERS) };
     ReadBack::start(target.reader()?, workers, !is_rotational)
 }
 
@@ -171,13 +202,14 @@ fn prepare(
         mask: map.map(Mask::new),
         digests: job.digests.clone(),
         container_digests: job.container_digests.clone(),
-        workers: cores(),
+        workers: cores().min(UNPACKERS),
         cancel: job.cancel.clone(),
     })
 }
 
 /// What is known of the image's length before anything of it is.
 fn expected(job: &Job, targets: &[Target], map: Option<&Bmap>) -> Result<Bounds> {
+    refuse_same(job, targets)?;
     let narrowest = targets.iter().filter_map(|target| Some((target.room()?, target.name()))).min();
     let mut bounds = Bounds { size: job.size.map(Bytes::get), room: narrowest };
     if let Some(size) = bounds.size {
@@ -233,6 +265,9 @@ pub(super) fn check_digests(job: &Job, flowed: &Flowed) -> Result<bool> {
     let compared =
         [("the image", &job.digests, &flowed.digests), ("the file", &job.container_digests, &flowed.container_digests)];
     for (what, expected, computed) in compared {
+        if let Some(missed) = digest::first_missing(expected, computed) {
+            return Err(Error::bug(format!("{}: {missed} of {what} was not computed", job.source)));
+        }
         if let Some((wanted, found)) = digest::first_difference(expected, computed) {
             let text = format!("{}: digest of {what} is {found}, expected {wanted}", job.source);
             return Err(Error::new(Kind::Image, text));

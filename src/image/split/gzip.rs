@@ -31,7 +31,7 @@ impl Gzip {
         let mut why = None;
         while length < SMALLEST && end < LARGEST_PACKED {
             if !need(ahead, packed, end + FIXED)? {
-                if ahead.len() == end && length == 0 {
+                if ahead.is_empty() {
                     return Ok(Next::End);
                 }
                 break;

@@ -89,6 +89,23 @@ fn members_of_gzip_are_unpacked_side_by_side() {
 }
 
 #[test]
+fn what_claims_to_be_empty_at_the_end_is_not_passed_over() {
+    let bytes = noise(2_000_000);
+    // The last member says that it makes nothing, which is a lie.
+    let mut lying = [block(&bytes[..60_000]), block(&bytes[..50_000])].concat();
+    let end = lying.len();
+    lying[end - 4..].fill(0);
+    let mut splitter = Splitter::new(Container::Gzip, MaxWindow::default()).unwrap();
+    let mut packed = &lying[..];
+    let Next::Portion(portion) = splitter.next(&mut packed).unwrap() else { panic!("a portion was expected") };
+    assert!(portion.unpack(&mut vec![0; portion.length()]).is_err());
+
+    let mut alone = &lying[end - block(&bytes[..50_000]).len()..];
+    let mut splitter = Splitter::new(Container::Gzip, MaxWindow::default()).unwrap();
+    assert!(matches!(splitter.next(&mut alone).unwrap(), Next::InOrder(front, _) if !front.is_empty()));
+}
+
+#[test]
 fn what_looks_like_a_member_inside_a_member_does_no_harm() {
     // Stored as it is, the header stands in the packed bytes.
     let bytes = [noise(700_000), b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec(), noise(700_000)].concat();

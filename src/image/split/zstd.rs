@@ -43,7 +43,7 @@ impl Zstd {
                     }
                 }
                 Found::Skippable { end: next } => end = next,
-                Found::End if length == 0 => return Ok(Next::End),
+                Found::End if end == 0 => return Ok(Next::End),
                 Found::Other(why) if length == 0 => return Ok(Next::InOrder(std::mem::take(ahead), why)),
                 // What was found before comes first; this is looked at again.
                 _ => break,
