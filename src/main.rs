@@ -25,6 +25,7 @@ const EVENTS_WITHIN: Duration = Duration::from_secs(10);
 fn main() -> ExitCode {
     // Before any look-up of a name and any thread.
     sys::nss::pin();
+    sys::memory::return_large_buffers();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let outcome = match UpstreamName::of(&program) {

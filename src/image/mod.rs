@@ -67,6 +67,7 @@ pub use target::TargetKind;
 pub use writing::{Written, write};
 
 use form::HEAD;
+use qcow2::Qcow2;
 use target::Target;
 use unpack::Codec;
 
@@ -231,7 +232,14 @@ pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Resu
     if form == Form::Empty {
         return Err(Error::new(Kind::Image, format!("reading {location}: it is empty")));
     }
-    Ok(Probe { length: source.length(), form, head })
+    let length = source.length();
+    if form == Form::Qcow2 {
+        drop(source);
+        // Whether the server sends parts, and the header tells of nothing that cannot be read.
+        let parts = || ranged::open(&access);
+        Qcow2::open(parts()?, parts()?).map_err(|error| error.within(location.to_string()))?;
+    }
+    Ok(Probe { length, form, head })
 }
 
 /// Asks whether a block map is there, whole, and for an image of this size.

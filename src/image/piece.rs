@@ -115,7 +115,8 @@ impl Pool {
     /// Buffers of `size` bytes, made when they are needed first. Once `stop` is set nobody waits for one.
     pub(super) fn new(size: usize, stop: Arc<AtomicBool>) -> Self {
         let (home, spare) = mpsc::channel();
-        let count = (MEMORY / size.max(1)).min(2 * PIECES);
+        let most = if size > PIECE { 2 * PIECES } else { PIECES };
+        let count = (MEMORY / size.max(1)).min(most);
         Self { home, spare, size, count, left: count, stop }
     }
 

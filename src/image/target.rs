@@ -134,7 +134,7 @@ impl Target {
 
     /// A firmware that finds no table at the start looks for its copy in the last sector, and may restore it.
     fn erase_backup_table(&mut self, geometry: Geometry) -> Result<()> {
-        let (size, sector) = (geometry.size.get(), u64::from(geometry.sector_size.get()));
+        let (size, sector) = (geometry.size.get(), geometry.sector_size.get());
         let Some(last) = size.checked_sub(sector) else { return Ok(()) };
         let mut mark = [0; 8];
         self.plain.read_exact_at(&mut mark, last).context(Kind::Medium, || "reading the last sector")?;
