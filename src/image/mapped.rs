@@ -198,9 +198,9 @@ impl Portion for Plain {
         self.0.len()
     }
 
-    fn unpack(&self, image: &mut [u8]) -> std::result::Result<(), String> {
+    fn unpack(&self, image: &mut [u8]) -> std::result::Result<usize, String> {
         image.copy_from_slice(&self.0);
-        Ok(())
+        Ok(image.len())
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) struct Pool {
 }
 
 /// Bytes of all buffers together, at most.
-const MEMORY: usize = 64 << 20;
+const MEMORY: usize = 66 << 20;
 
 /// Pieces that wait for a writer, at most: they even out bursts of the decoder and pauses of the medium.
 pub(super) const PIECES: usize = 16;

@@ -12,14 +12,14 @@ use super::piece::Slab;
 
 /// A part of an image that can be unpacked without the parts before it, on any thread.
 pub(super) trait Portion: Send {
-    /// Bytes of the image that it makes, exactly.
+    /// Bytes of the image that it makes at most.
     fn length(&self) -> usize;
 
-    /// Unpacks into `image`, which has [`Self::length`] bytes.
+    /// Unpacks into `image`, which has [`Self::length`] bytes; gives back how many it made.
     ///
     /// # Errors
     /// What is wrong with the data.
-    fn unpack(&self, image: &mut [u8]) -> std::result::Result<(), String>;
+    fn unpack(&self, image: &mut [u8]) -> std::result::Result<usize, String>;
 
     /// What it was made of, for who wants to unpack it in another way.
     fn into_packed(self: Box<Self>) -> Vec<u8> {
@@ -54,7 +54,7 @@ pub(super) trait Stretches: Send {
 pub(super) struct Done {
     pub(super) portion: Box<dyn Portion>,
     pub(super) slab: Slab,
-    pub(super) outcome: std::result::Result<(), String>,
+    pub(super) outcome: std::result::Result<usize, String>,
 }
 
 /// What comes next in the image.

@@ -208,9 +208,7 @@ impl Producer {
     /// The next finished portion goes out; once one has failed, what was packed is collected.
     fn accept(&mut self, finished: Finished, failed: &mut Vec<Vec<u8>>) -> Flow {
         match finished {
-            Finished::Done(Done { portion, slab, outcome }) if failed.is_empty() && outcome.is_ok() => {
-                self.put(slab, portion.length())
-            }
+            Finished::Done(Done { slab, outcome: Ok(length), .. }) if failed.is_empty() => self.put(slab, length),
             Finished::Done(Done { portion, .. }) => {
                 failed.push(portion.into_packed());
                 Ok(())
@@ -246,7 +244,7 @@ impl Producer {
     fn accept_stretch(&mut self, finished: Finished) -> Flow {
         match finished {
             Finished::Hole(length) => self.put_hole(length),
-            Finished::Done(Done { portion, slab, outcome: Ok(()) }) => self.put(slab, portion.length()),
+            Finished::Done(Done { slab, outcome: Ok(length), .. }) => self.put(slab, length),
             Finished::Done(Done { outcome: Err(why), .. }) => {
                 let text = format!("unpacking {}: at byte {} of the image: {why}", self.name, self.position());
                 Err(Error::new(Kind::Image, text).into())

@@ -62,7 +62,7 @@ impl Portion for Clusters {
         self.length
     }
 
-    fn unpack(&self, mut image: &mut [u8]) -> Result<(), String> {
+    fn unpack(&self, mut image: &mut [u8]) -> Result<usize, String> {
         let whole = image.len();
         let short = || "reading qcow2: parts of an image do not fit their place".to_owned();
         for part in &self.parts {
@@ -83,7 +83,7 @@ impl Portion for Clusters {
             }
             image = rest;
         }
-        if image.is_empty() { Ok(()) } else { Err(short()) }
+        if image.is_empty() { Ok(whole) } else { Err(short()) }
     }
 }
 

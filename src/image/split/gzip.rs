@@ -139,14 +139,14 @@ impl Portion for Members {
         self.length
     }
 
-    fn unpack(&self, mut image: &mut [u8]) -> Result<(), String> {
+    fn unpack(&self, mut image: &mut [u8]) -> Result<usize, String> {
         let mut packed = &self.packed[..];
         while !packed.is_empty() {
             let (taken, given) = INFLATE.with_borrow_mut(|inflate| member(inflate, packed, image))?;
             packed = packed.get(taken..).unwrap_or_default();
             image = image.get_mut(given..).unwrap_or_default();
         }
-        if image.is_empty() { Ok(()) } else { Err(format!("{} bytes are missing", image.len())) }
+        if image.is_empty() { Ok(self.length) } else { Err(format!("{} bytes are missing", image.len())) }
     }
 
     fn into_packed(self: Box<Self>) -> Vec<u8> {

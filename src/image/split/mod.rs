@@ -19,8 +19,8 @@ use super::portion::Portion;
 
 pub(super) use reader::Rewound;
 
-/// What a portion may make at most; what does not fit is unpacked in order, by one thread.
-pub(super) const LARGEST: usize = 8 << 20;
+/// What a portion may make at most, 8 MiB and an empty block of zstd; what does not fit is unpacked in order, by one thread.
+pub(super) const LARGEST: usize = (8 << 20) + (256 << 10);
 
 /// What a portion is to make at least: below that the handing over would cost too much.
 const SMALLEST: usize = 1 << 20;

@@ -27,10 +27,8 @@ fn unpacked(bytes: &[u8], container: Container) -> (Vec<u8>, usize) {
             Next::InOrder(front, _) => break front,
             Next::Portion(portion) => {
                 let mut part = vec![0; portion.length()];
-                if portion.unpack(&mut part).is_err() {
-                    break portion.into_packed();
-                }
-                image.extend(part);
+                let Ok(made) = portion.unpack(&mut part) else { break portion.into_packed() };
+                image.extend(&part[..made]);
                 portions += 1;
             }
         }
@@ -60,18 +58,19 @@ fn frames_of_zstd_are_unpacked_side_by_side() {
     assert_eq!(portions(&frames(2_000_000).collect::<Vec<_>>().concat(), Container::Zstd, &bytes), 3);
     // Small ones together.
     assert_eq!(portions(&frames(100_000).collect::<Vec<_>>().concat(), Container::Zstd, &bytes), 6);
-    // With frames to be skipped, as pzstd writes them.
-    let marked = frames(2_000_000).flat_map(|frame| [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &frame].concat());
+    // Without their size and with frames to be skipped, as pzstd writes them.
+    let streamed = bytes.chunks(2_000_000).map(|part| ::zstd::encode_all(part, 1).unwrap());
+    let marked = streamed.flat_map(|frame| [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &frame].concat());
     assert_eq!(portions(&marked.collect::<Vec<_>>(), Container::Zstd, &bytes), 3);
 }
 
 #[test]
-fn a_frame_that_is_too_large_or_tells_no_size_is_left_to_one_thread() {
+fn a_frame_that_is_too_large_is_left_to_one_thread() {
     let bytes = noise(9_000_000);
     let whole = ::zstd::bulk::compress(&bytes, 1).unwrap();
     assert_eq!(portions(&whole, Container::Zstd, &bytes), 0);
-    let streamed = ::zstd::encode_all(&bytes[..5000], 1).unwrap();
-    assert_eq!(portions(&streamed, Container::Zstd, &bytes[..5000]), 0);
+    let streamed = ::zstd::encode_all(&bytes[..], 1).unwrap();
+    assert_eq!(portions(&streamed, Container::Zstd, &bytes), 0);
     // What came before the large one stands.
     let both = [::zstd::bulk::compress(&bytes[..2_000_000], 1).unwrap(), whole].concat();
     assert_eq!(portions(&both, Container::Zstd, &[&bytes[..2_000_000], &bytes].concat()), 1);
@@ -144,10 +143,8 @@ proptest! {
         let mut image = Vec::new();
         while let Next::Portion(portion) = splitter.next(&mut packed).unwrap() {
             let mut part = vec![0; portion.length()];
-            if portion.unpack(&mut part).is_err() {
-                break;
-            }
-            image.extend(part);
+            let Ok(made) = portion.unpack(&mut part) else { break };
+            image.extend(&part[..made]);
         }
         let mut in_order = Vec::new();
         let codec = codec(container, MaxWindow::default()).unwrap().unwrap();

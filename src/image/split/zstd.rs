@@ -6,8 +6,12 @@ use std::io::{self, BufRead};
 use ::zstd::bulk::Decompressor;
 
 use super::{LARGEST, LARGEST_PACKED, Next, Portion, SMALLEST, need, take};
+use crate::units::widen;
 
 const MARK: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// What a block makes at most. RFC 8878, section 3.1.1.2.4.
+const BLOCK: u64 = 128 << 10;
 
 /// Proposes runs of whole frames.
 pub(super) struct Zstd {
@@ -17,7 +21,7 @@ pub(super) struct Zstd {
 
 /// What stands at a place of the stream.
 enum Found {
-    /// A frame that ends there and makes so many bytes.
+    /// A frame that ends there and makes so many bytes at most.
     Frame { end: usize, content: usize },
     /// Something to be skipped, which ends there.
     Skippable { end: usize },
@@ -74,26 +78,28 @@ impl Zstd {
         if !need(ahead, packed, start + header)? {
             return Ok(Found::Other(None));
         }
-        let content = content_size(&ahead[start..start + header]);
-        let Some(content) = content else {
-            return Ok(Found::Other(Some("a frame does not tell its size".to_owned())));
-        };
+        let told = content_size(&ahead[start..start + header]);
         let window = super::super::unpack::zstd_window(&ahead[start..start + header]);
-        if window.is_none_or(|window| window > self.allowed) {
-            return Ok(Found::Other(None));
+        let Some(window) = window.filter(|&window| window <= self.allowed) else { return Ok(Found::Other(None)) };
+        if let Some(told) = told.filter(|&told| usize::try_from(told).map_or(true, |told| told > LARGEST)) {
+            return Ok(Found::Other(Some(format!("a frame has {} MiB", told >> 20))));
         }
-        let Some(content) = usize::try_from(content).ok().filter(|&content| content <= LARGEST) else {
-            return Ok(Found::Other(Some(format!("a frame has {} MiB", content >> 20))));
-        };
         let mut at = start + header;
+        // pzstd does not tell: then each block makes what it says, or a block at most.
+        let mut made: u64 = 0;
         loop {
             if !need(ahead, packed, at + 3)? {
                 return Ok(Found::Other(None));
             }
             let block = u32::from_le_bytes([ahead[at], ahead[at + 1], ahead[at + 2], 0]);
             let size = usize::try_from(block >> 3).unwrap_or(usize::MAX);
+            let kind = block >> 1 & 3;
+            made += if kind == 2 { window.min(BLOCK) } else { widen(size) };
             // A run of one byte takes one, whatever its length.
-            at += 3 + if block >> 1 & 3 == 1 { 1 } else { size };
+            at += 3 + if kind == 1 { 1 } else { size };
+            if told.is_none() && made > widen(LARGEST) {
+                return Ok(Found::Other(Some(format!("a frame has more than {} MiB", LARGEST >> 20))));
+            }
             if at - start > LARGEST_PACKED || !need(ahead, packed, at)? {
                 return Ok(Found::Other(None));
             }
@@ -102,6 +108,7 @@ impl Zstd {
             }
         }
         let end = at + if has_checksum { 4 } else { 0 };
+        let content = usize::try_from(told.unwrap_or(made)).unwrap_or(LARGEST);
         Ok(if need(ahead, packed, end)? { Found::Frame { end, content } } else { Found::Other(None) })
     }
 }
@@ -158,7 +165,7 @@ impl Portion for Frames {
         self.length
     }
 
-    fn unpack(&self, image: &mut [u8]) -> Result<(), String> {
+    fn unpack(&self, image: &mut [u8]) -> Result<usize, String> {
         let given = DECODER.with_borrow_mut(|kept| {
             let decoder = match kept {
                 Some(decoder) => decoder,
@@ -166,11 +173,7 @@ impl Portion for Frames {
             };
             decoder.decompress_to_buffer(&self.packed, image)
         });
-        match given {
-            Ok(given) if given == self.length => Ok(()),
-            Ok(given) => Err(format!("a frame of {} bytes unpacks to {given}", self.length)),
-            Err(error) => Err(error.to_string()),
-        }
+        given.map_err(|error| error.to_string())
     }
 
     fn into_packed(self: Box<Self>) -> Vec<u8> {
