@@ -37,12 +37,18 @@ pub mod http;
 pub mod image;
 pub mod inventory;
 pub mod layout;
+#[cfg(test)]
+#[path = "../tests/support/loop_device.rs"]
+pub(crate) mod loop_device;
 #[cfg(feature = "master")]
 pub mod master;
 pub mod netboot;
 pub mod plan;
 pub mod report;
 pub mod request;
+#[cfg(test)]
+#[path = "../tests/support/scratch.rs"]
+pub(crate) mod scratch;
 pub mod settings;
 pub mod sys;
 pub mod units;

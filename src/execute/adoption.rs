@@ -83,31 +83,32 @@ fn while_mounted(device: &str, kind: &str, scratch: &Path, act: impl FnOnce() ->
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
     use std::process::Command;
 
     use super::*;
     use crate::error::Kind;
+    use crate::loop_device::LoopDevice;
+    use crate::scratch::Scratch;
 
     const UUID: &str = "21111111-2222-4333-8444-555555555555";
 
     /// A loop device of 700 MiB.
     struct Loop {
         device: String,
-        folder: PathBuf,
+        scratch: Scratch,
+        _attached: LoopDevice,
     }
 
     impl Loop {
-        fn new(name: &str) -> Self {
-            let folder = std::env::temp_dir().join(format!("bedplate-adoption-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(folder.join("mount")).unwrap();
-            std::fs::File::create(folder.join("disk")).unwrap().set_len(700 << 20).unwrap();
-            let device = run("losetup", &["--find", "--show", folder.join("disk").to_str().unwrap()]);
-            Self { device: device.trim().to_owned(), folder }
+        fn new() -> Self {
+            let scratch = Scratch::new();
+            std::fs::create_dir(scratch.path("mount")).unwrap();
+            let attached = LoopDevice::new(&scratch.path("disk"), 700 << 20, 512);
+            Self { device: attached.path().to_str().unwrap().to_owned(), scratch, _attached: attached }
         }
 
         fn mounted<T>(&self, kind: &str, look: impl FnOnce(&Path) -> T) -> T {
-            let at = self.folder.join("mount");
+            let at = self.scratch.path("mount");
             let mut seen = None;
             while_mounted(&self.device, kind, &at, || {
                 seen = Some(look(&at));
@@ -122,13 +123,6 @@ mod tests {
         }
     }
 
-    impl Drop for Loop {
-        fn drop(&mut self) {
-            let _detached = Command::new("losetup").args(["--detach", &self.device]).status();
-            let _left = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-
     fn run(tool: &str, arguments: &[&str]) -> String {
         let output = Command::new(tool).args(arguments).output().unwrap();
         assert!(output.status.success(), "{tool} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -137,7 +131,7 @@ mod tests {
 
     /// Makes a file system of 350 MiB with a file in it, on a device of twice the size.
     fn made(kind: &str) -> Loop {
-        let disk = Loop::new(kind);
+        let disk = Loop::new();
         let device = disk.device.as_str();
         match kind {
             "xfs" => run("mkfs.xfs", &["-q", "-d", "size=350m", device]),
@@ -153,7 +147,7 @@ mod tests {
         for kind in ["ext2", "ext3", "ext4", "xfs", "btrfs"] {
             let disk = made(kind);
             let before = disk.found()["UUID"].clone();
-            adopt(&disk.device, kind, Some("my-root"), UUID, &disk.folder.join("grow")).unwrap();
+            adopt(&disk.device, kind, Some("my-root"), UUID, &disk.scratch.path("grow")).unwrap();
             let found = disk.found();
             assert_eq!((found["UUID"].as_str(), found["LABEL"].as_str()), (UUID, "my-root"), "{kind}");
             assert_ne!(before, UUID);
@@ -164,7 +158,7 @@ mod tests {
             assert!(size > 600 << 20, "{kind}: {size}");
             assert_eq!(content, "content");
             // Once more, as a run that is repeated does, and without a label: that of the image stays.
-            adopt(&disk.device, kind, None, UUID, &disk.folder.join("grow")).unwrap();
+            adopt(&disk.device, kind, None, UUID, &disk.scratch.path("grow")).unwrap();
             assert_eq!(disk.found()["LABEL"], "my-root", "{kind}");
         }
     }
@@ -176,11 +170,11 @@ mod tests {
         run("debugfs", &["-w", "-R", "clri file", &disk.device]);
         let status = Command::new("e2fsck").args(["-f", "-n", &disk.device]).output().unwrap().status;
         assert_eq!(status.code(), Some(4), "there is something to correct");
-        adopt(&disk.device, "ext4", None, UUID, &disk.folder.join("grow")).unwrap();
+        adopt(&disk.device, "ext4", None, UUID, &disk.scratch.path("grow")).unwrap();
         assert_eq!(disk.found()["UUID"], UUID);
 
         run("dd", &["if=/dev/zero", &format!("of={}", disk.device), "bs=1M", "count=700", "conv=fsync", "status=none"]);
-        let error = adopt(&disk.device, "ext4", None, UUID, &disk.folder.join("grow")).unwrap_err();
+        let error = adopt(&disk.device, "ext4", None, UUID, &disk.scratch.path("grow")).unwrap_err();
         assert_eq!(error.kind(), Kind::Tool);
         assert!(error.to_string().contains("exit status 8"), "{error}");
     }
@@ -188,7 +182,7 @@ mod tests {
     #[test]
     fn needs_root_log_that_was_not_replayed_is_no_hindrance() {
         let disk = made("xfs");
-        let mount = disk.folder.join("mount");
+        let mount = disk.scratch.path("mount");
         let mut mounts = Mounts::default();
         mounts.mount(Path::new(&disk.device), &mount, "xfs", Access::ReadWrite).unwrap();
         std::fs::write(mount.join("late"), "late").unwrap();
@@ -196,7 +190,7 @@ mod tests {
         // The power fails: what is in the log stays there.
         run("xfs_io", &["-x", "-c", "shutdown -f", mount.to_str().unwrap()]);
         mounts.unmount_all().unwrap();
-        adopt(&disk.device, "xfs", Some("root"), UUID, &disk.folder.join("grow")).unwrap();
+        adopt(&disk.device, "xfs", Some("root"), UUID, &disk.scratch.path("grow")).unwrap();
         assert_eq!(disk.found()["UUID"], UUID);
         assert_eq!(disk.mounted("xfs", |at| std::fs::read_to_string(at.join("late")).unwrap()), "late");
     }

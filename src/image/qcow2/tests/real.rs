@@ -3,25 +3,22 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::scratch::Scratch;
 
-struct Folder(PathBuf);
+/// What the real tools do in a folder of their own.
+struct Folder(Scratch);
 
 impl Folder {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bedplate-qcow2-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(Scratch::new())
     }
 
     fn run(&self, tool: &str, arguments: &[&str]) -> String {
-        let output = Command::new(tool).args(arguments).current_dir(&self.0).output();
+        let output = Command::new(tool).args(arguments).current_dir(self.0.folder()).output();
         let output = output.unwrap_or_else(|error| panic!("{tool}: {error}: is qemu-utils installed?"));
         assert!(output.status.success(), "{tool} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -35,12 +32,12 @@ impl Folder {
     fn io(&self, image: &str, commands: &[String]) {
         let commands: Vec<&str> = commands.iter().flat_map(|command| ["-c", command]).collect();
         let arguments = [&["-f", "qcow2"][..], &commands, &[image]].concat();
-        let output = Command::new("qemu-io").args(arguments).current_dir(&self.0).output();
+        let output = Command::new("qemu-io").args(arguments).current_dir(self.0.folder()).output();
         output.unwrap_or_else(|error| panic!("qemu-io: {error}: is qemu-utils installed?"));
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path(name)
     }
 
     fn read(&self, name: &str) -> Memory {
@@ -53,12 +50,6 @@ impl Folder {
         let (bytes, shapes) = read(&self.read(name)).unwrap_or_else(|fault| panic!("{name}: {fault}"));
         assert!(bytes == fs::read(self.path("expected")).unwrap(), "{name}: the images differ");
         (bytes, shapes)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _left_behind = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -233,7 +224,7 @@ fn an_image_that_was_not_closed_is_read() {
     let folder = Folder::new();
     folder.img("create -f qcow2 -o lazy_refcounts=on image 1M");
     let arguments = ["-f", "qcow2", "-c", "write -P 5 0 128k", "-c", "flush", "-c", "abort", "image"];
-    let output = Command::new("qemu-io").args(arguments).current_dir(&folder.0).output().unwrap();
+    let output = Command::new("qemu-io").args(arguments).current_dir(folder.0.folder()).output().unwrap();
     assert!(!output.status.success());
     let file = folder.read("image");
     assert_eq!(file.bytes[79] & 1, 1, "the image is not marked as dirty");
