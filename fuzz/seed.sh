@@ -17,7 +17,7 @@ printf 'a: &a [x, *a]\nb: {c: 1, c: 2}\n' >corpus/request/yaml
 grep -oh '"[A-Za-z_/][A-Za-z0-9_/.-]*"' "$fixtures"/provision/*.json | sort -u | sed 's/"/\\"/g; s/.*/"&"/' >corpus/words.dict
 
 # Images, maps, streams and archives as the real tools make them, small: libFuzzer changes short inputs best.
-mkdir -p corpus/qcow2 corpus/bmap corpus/packed corpus/archive corpus/sums
+mkdir -p corpus/qcow2 corpus/bmap corpus/packed corpus/split corpus/archive corpus/sums
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 truncate -s 200K "$made/raw"
@@ -36,6 +36,11 @@ seq 300 >"$made/text"
 { printf '\003'; xz -c "$made/text"; xz -c --check=crc32 "$made/text"; } >corpus/packed/xz
 { printf '\004'; bzip2 -c "$made/text"; } >corpus/packed/bzip2
 { printf '\005'; lz4 -qc "$made/text" 2>/dev/null || printf '\004\042\115\030'; } >corpus/packed/lz4
+# Members and frames large enough to be worth a thread each, of few bytes.
+head -c 1200000 /dev/zero >"$made/zeros"
+{ printf '\000'; for _ in 1 2 3; do gzip -c "$made/zeros"; done; } >corpus/split/gzip
+{ printf '\001'; for _ in 1 2 3; do zstd -qc "$made/zeros"; done; } >corpus/split/zstd
+{ printf '\001'; for _ in 1 2 3; do zstd -qc --no-check <"$made/zeros"; done; } >corpus/split/zstd-unsized
 mkdir "$made/tree"
 cp "$made/text" "$made/tree/text"
 cp --sparse=always "$made/raw" "$made/tree/sparse"

@@ -74,8 +74,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Configdrive(args) => return stage(args, Stage::ConfigDrive, &settings, &client()?),
         Command::Bootloader(args) => return stage(args, Stage::BootLoader, &settings, &client()?),
         Command::Verify(args) => commands::verify::run(&args)?,
-        Command::WriteImage(options) => return write_image(options, &settings, &client()?),
-        Command::UnpackImage(options) => return unpack_image(options, &settings, &client()?),
+        Command::WriteImage(mut options) => {
+            options.image.settle(&settings);
+            return Ok(exit_code(commands::write_image::run(&options, &image_reporter(), &client()?)));
+        }
+        Command::UnpackImage(mut options) => {
+            options.image.settle(&settings);
+            return Ok(exit_code(commands::unpack_image::run(&options, &image_reporter(), &client()?)));
+        }
         Command::Inventory(args) => commands::inventory::run(&args)?,
         Command::Discover(args) => commands::discover::run(&args, &settings)?,
         Command::Agent(args) => commands::agent::run(&args, &settings, &|released, reporter, http| {
@@ -110,26 +116,9 @@ fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> R
     Ok(code)
 }
 
-fn write_image(
-    mut options: commands::write_image::Options,
-    settings: &Settings,
-    http: &http::Client,
-) -> Result<ExitCode> {
-    options.max_window = options.max_window.or(settings.max_window);
-    options.proof.require_digest |= settings.require_digest;
-    let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
-    Ok(exit_code(commands::write_image::run(&options, &reporter, http)))
-}
-
-fn unpack_image(
-    mut options: commands::unpack_image::Options,
-    settings: &Settings,
-    http: &http::Client,
-) -> Result<ExitCode> {
-    options.max_window = options.max_window.or(settings.max_window);
-    options.proof.require_digest |= settings.require_digest;
-    let reporter = Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())]);
-    Ok(exit_code(commands::unpack_image::run(&options, &reporter, http)))
+/// Tells of one image on the terminal.
+fn image_reporter() -> Reporter {
+    Reporter::new(sys::clock::run_id(), vec![Box::new(ConsoleSink::stderr())])
 }
 
 fn stage(args: StageArgs, stage: Stage, settings: &Settings, http: &http::Client) -> Result<ExitCode> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bedplate::http::{Client, Fault, Method, Proxies, Settings, read_error};
 use bedplate::request::Secret;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{CertificateParams, date_time_ymd};
+use support::authority::Authority;
 use support::http_server::{Cut, Length, Reply, Server};
 
 /// A client that knows no authority, no proxy, and waits a second.
@@ -31,42 +31,12 @@ fn client() -> Client {
     Client::new(&settings()).unwrap()
 }
 
-/// An authority in a file, and a server certificate by it that `adjust` may spoil.
-struct Authority {
-    file: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
+fn server(authority: &Authority, host: &str, adjust: impl FnOnce(&mut CertificateParams)) -> Server {
+    authority.serving(host, adjust, |_, _| Reply::new(200, *b"over TLS"))
 }
 
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let file = std::env::temp_dir().join(format!("bedplate-{name}-{}.pem", std::process::id()));
-        std::fs::write(&file, certificate.pem()).unwrap();
-        Self { file, issuer: Issuer::new(params, key) }
-    }
-
-    fn server(&self, host: &str, adjust: impl FnOnce(&mut CertificateParams)) -> Server {
-        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        adjust(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Server::start_tls(certificate.der().clone(), key, |_, _| Reply::new(200, *b"over TLS"))
-    }
-
-    fn trusted(&self) -> Client {
-        Client::new(&Settings { ca_files: vec![self.file.clone()], ..settings() }).unwrap()
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.file).unwrap();
-    }
+fn trusting(authority: &Authority) -> Client {
+    Client::new(&Settings { ca_files: vec![authority.ca_file.clone()], ..settings() }).unwrap()
 }
 
 #[test]
@@ -201,16 +171,16 @@ fn silence_and_breaks_in_the_middle_of_a_body_are_told_apart() {
 
 #[test]
 fn private_authority_is_trusted_beside_those_of_the_system() {
-    let authority = Authority::new("trusted");
-    let server = authority.server("127.0.0.1", |_| ());
-    let response = authority.trusted().request(Method::GET, &server.url("/")).send().unwrap();
+    let authority = Authority::new();
+    let server = server(&authority, "127.0.0.1", |_| ());
+    let response = trusting(&authority).request(Method::GET, &server.url("/")).send().unwrap();
     assert_eq!(response.bytes(100).unwrap(), b"over TLS");
 }
 
 #[test]
 fn https_without_any_authority_says_so() {
-    let authority = Authority::new("unused");
-    let server = authority.server("127.0.0.1", |_| ());
+    let authority = Authority::new();
+    let server = server(&authority, "127.0.0.1", |_| ());
     let error = client().request(Method::GET, &server.url("/")).send().unwrap_err();
     assert_eq!(error.fault(), Fault::Tls);
     assert_eq!(
@@ -224,18 +194,18 @@ fn https_without_any_authority_says_so() {
 
 #[test]
 fn certificate_faults_name_their_cause() {
-    let authority = Authority::new("causes");
-    let stranger = Authority::new("stranger");
+    let authority = Authority::new();
+    let stranger = Authority::new();
     let cause = |client: &Client, server: &Server| {
         let error = client.request(Method::GET, &server.url("/")).send().unwrap_err();
         assert_eq!(error.fault(), Fault::Tls, "{error}");
         error.to_string().rsplit_once("TLS with 127.0.0.1: ").unwrap().1.to_owned()
     };
-    let good = authority.server("127.0.0.1", |_| ());
-    assert_eq!(cause(&stranger.trusted(), &good), "its certificate is issued by an unknown authority");
+    let good = server(&authority, "127.0.0.1", |_| ());
+    assert_eq!(cause(&trusting(&stranger), &good), "its certificate is issued by an unknown authority");
 
-    let client = authority.trusted();
-    let expired = authority.server("127.0.0.1", |params| {
+    let client = trusting(&authority);
+    let expired = server(&authority, "127.0.0.1", |params| {
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(2020, 1, 1);
     });
@@ -244,14 +214,14 @@ fn certificate_faults_name_their_cause() {
         words.starts_with("its certificate has expired: valid until 2020-01-01T00:00:00Z, the clock here says 2"),
         "{words}"
     );
-    let early = authority.server("127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1));
+    let early = server(&authority, "127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1));
     let words = cause(&client, &early);
     assert!(
         words.starts_with("its certificate is not valid yet: valid from 3000-01-01T00:00:00Z, the clock"),
         "{words}"
     );
 
-    let other = authority.server("images.example.com", |_| ());
+    let other = server(&authority, "images.example.com", |_| ());
     assert_eq!(cause(&client, &other), "its certificate is for another name: DnsName(\"images.example.com\")");
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -269,14 +239,9 @@ fn certificate_faults_name_their_cause() {
 
 #[test]
 fn redirect_from_https_to_http_is_refused() {
-    let authority = Authority::new("downgrade");
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let server =
-        Server::start_tls(certificate.der().clone(), key, |_, _| Reply::redirect(302, "http://127.0.0.1:1/plain"));
-    let error = authority.trusted().request(Method::GET, &server.url("/")).send().unwrap_err();
+    let authority = Authority::new();
+    let server = authority.serving("127.0.0.1", |_| (), |_, _| Reply::redirect(302, "http://127.0.0.1:1/plain"));
+    let error = trusting(&authority).request(Method::GET, &server.url("/")).send().unwrap_err();
     assert_eq!(error.fault(), Fault::Redirect);
     assert!(error.to_string().ends_with("redirected from https to plain http://127.0.0.1:1/plain"), "{error}");
 }

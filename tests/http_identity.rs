@@ -10,90 +10,52 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedplate::http::{Client, Method, Proxies, Settings};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
+use support::authority::Authority;
 use support::http_server::{Reply, Server};
 use support::images::picture;
 use support::proxy::Proxy;
-use support::scratch::Scratch;
 
-/// An authority, and files in which its parties keep their certificates.
-struct Authority {
-    scratch: Scratch,
-    ca_file: PathBuf,
-    certificate: rcgen::Certificate,
-    issuer: Issuer<'static, KeyPair>,
+/// A server that speaks only to those whom this authority knows.
+fn demanding(authority: &Authority) -> Server {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let (certificate, key) = authority.signed("127.0.0.1", |_| ());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    let body: Arc<[u8]> = picture().into();
+    Server::start_tls_with(config, move |seen, _| Reply::file(seen, &body, "\"v1\""))
 }
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Of two authorities with one name a server could not tell which it is.
-        let scratch = Scratch::new();
-        params.distinguished_name.push(DnType::CommonName, scratch.folder().display().to_string());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let ca_file = scratch.path("ca.pem");
-        std::fs::write(&ca_file, certificate.pem()).unwrap();
-        Self { scratch, ca_file, certificate, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate for this name, and its key, as PEM.
-    fn signed(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.scratch.path(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// A server that speaks only to those whom this authority knows.
-    fn demanding(&self) -> Server {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.certificate.der().clone()).unwrap();
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-        let (certificate, key) = self.signed("127.0.0.1");
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let body: Arc<[u8]> = picture().into();
-        Server::start_tls_with(config, move |seen, _| Reply::file(seen, &body, "\"v1\""))
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            ca_files: vec![self.ca_file.clone()],
-            system_ca_file: PathBuf::from("/nonexistent/ca.crt"),
-            proxies: Proxies::default(),
-            response_timeout: Duration::from_secs(5),
-            ..Settings::default()
-        }
+fn settings(authority: &Authority) -> Settings {
+    Settings {
+        ca_files: vec![authority.ca_file.clone()],
+        system_ca_file: PathBuf::from("/nonexistent/ca.crt"),
+        proxies: Proxies::default(),
+        response_timeout: Duration::from_secs(5),
+        ..Settings::default()
     }
 }
 
 #[test]
 fn a_server_that_demands_a_certificate_gets_it_from_one_file_or_two() {
     let authority = Authority::new();
-    let server = authority.demanding();
-    let (certificate, key) = authority.signed("node-1");
+    let server = demanding(&authority);
+    let (certificate, key) = authority.signed("node-1", |_| ());
     let apart = Settings {
         client_cert: Some(authority.file("c.pem", &certificate.pem())),
         client_key: Some(authority.file("k.pem", &key.serialize_pem())),
-        ..authority.settings()
+        ..settings(&authority)
     };
     let both = format!("{}{}", key.serialize_pem(), certificate.pem());
-    let together = Settings { client_cert: Some(authority.file("both.pem", &both)), ..authority.settings() };
+    let together = Settings { client_cert: Some(authority.file("both.pem", &both)), ..settings(&authority) };
     for settings in [apart, together] {
         let response = Client::new(&settings).unwrap().request(Method::GET, &server.url("/image")).send().unwrap();
         assert!(response.bytes(4 << 20).unwrap() == picture());
@@ -103,7 +65,7 @@ fn a_server_that_demands_a_certificate_gets_it_from_one_file_or_two() {
 #[test]
 fn without_a_certificate_or_with_a_strangers_the_server_refuses_and_that_is_said() {
     let authority = Authority::new();
-    let server = authority.demanding();
+    let server = demanding(&authority);
     let refused = |settings: &Settings| {
         let client = Client::new(settings).unwrap();
         let outcome = client.request(Method::GET, &server.url("/image")).send();
@@ -111,11 +73,11 @@ fn without_a_certificate_or_with_a_strangers_the_server_refuses_and_that_is_said
         assert!(!error.is_transient(), "{error}");
         error.reason().to_owned()
     };
-    assert_eq!(refused(&authority.settings()), "TLS with 127.0.0.1: it wants a client certificate");
+    assert_eq!(refused(&settings(&authority)), "TLS with 127.0.0.1: it wants a client certificate");
     let stranger = Authority::new();
-    let (certificate, key) = stranger.signed("node-1");
+    let (certificate, key) = stranger.signed("node-1", |_| ());
     let both = format!("{}{}", key.serialize_pem(), certificate.pem());
-    let settings = Settings { client_cert: Some(stranger.file("both.pem", &both)), ..authority.settings() };
+    let settings = Settings { client_cert: Some(stranger.file("both.pem", &both)), ..settings(&authority) };
     let words = refused(&settings);
     assert!(words.starts_with("TLS with 127.0.0.1: it refuses the client certificate: "), "{words}");
 }
@@ -123,8 +85,8 @@ fn without_a_certificate_or_with_a_strangers_the_server_refuses_and_that_is_said
 #[test]
 fn files_that_make_no_identity_are_named_with_what_is_missing() {
     let authority = Authority::new();
-    let (certificate, key) = authority.signed("node-1");
-    let (_, other) = authority.signed("node-2");
+    let (certificate, key) = authority.signed("node-1", |_| ());
+    let (_, other) = authority.signed("node-2", |_| ());
     let good = authority.file("c.pem", &certificate.pem());
     let key = authority.file("k.pem", &key.serialize_pem());
     let other = authority.file("other.pem", &other.serialize_pem());
@@ -132,7 +94,7 @@ fn files_that_make_no_identity_are_named_with_what_is_missing() {
         .file("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let absent = authority.scratch.path("absent.pem");
     let words = |cert: Option<&PathBuf>, key: Option<&PathBuf>| {
-        let settings = Settings { client_cert: cert.cloned(), client_key: key.cloned(), ..authority.settings() };
+        let settings = Settings { client_cert: cert.cloned(), client_key: key.cloned(), ..settings(&authority) };
         let error = Client::new(&settings).unwrap_err();
         assert_eq!(error.kind().exit_code(), 2);
         error.to_string().replace(&format!("{}/", authority.scratch.folder().display()), "")
@@ -161,7 +123,7 @@ fn files_that_make_no_identity_are_named_with_what_is_missing() {
 #[test]
 fn proxies_of_the_environment_tunnel_http_and_https() {
     let authority = Authority::new();
-    let (certificate, key) = authority.signed("127.0.0.1");
+    let (certificate, key) = authority.signed("127.0.0.1", |_| ());
     let body: Arc<[u8]> = picture().into();
     let plain = Server::serving(Arc::clone(&body));
     let secure = Server::start_tls(

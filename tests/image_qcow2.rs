@@ -6,6 +6,8 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bedplate::error::Kind;
 use bedplate::request::Container;
@@ -107,4 +109,39 @@ fn a_server_that_does_not_know_ranges_is_told() {
         words.contains("images of this form are read in parts, and the server sends only the whole file"),
         "{words}"
     );
+}
+
+#[test]
+fn a_byte_now_and_then_is_no_progress() {
+    let published: Arc<[u8]> = qcow2(&raw(), KINDS[1]).into();
+    let server = Server::start(move |seen, _| {
+        let reply = Reply::file(seen, &published, "\"v1\"");
+        // The first bytes come, so that it is known what it is.
+        if seen.range_start().is_some() { reply.trickle(Duration::from_millis(100)) } else { reply }
+    });
+    let began = Instant::now();
+    let (kind, words) = failure(&server, |job| job.patience = Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(kind, Kind::Image);
+    assert!(words.contains(": the server sends too slowly: ") && words.ends_with(" bytes in 1 s"), "{words}");
+}
+
+#[test]
+fn a_file_that_is_replaced_meanwhile_is_told() {
+    let published: Arc<[u8]> = qcow2(&raw(), KINDS[1]).into();
+    for changes_at in 2..6 {
+        let body = Arc::clone(&published);
+        let server = Server::start(move |seen, nth| {
+            let tag = if nth < changes_at { "\"v1\"" } else { "\"v2\"" };
+            let reply = Reply::file(seen, &body, tag);
+            // Every connection breaks, so that each has to be asked for again.
+            if seen.range_start().is_some() { reply.cut(Cut::Close(100_000)) } else { reply }
+        });
+        let (kind, words) = failure(&server, |_| ());
+        assert_eq!(kind, Kind::Image);
+        assert!(
+            words.ends_with(": the image on the server has changed: its ETag was \"v1\" and is \"v2\""),
+            "{changes_at}: {words}"
+        );
+    }
 }

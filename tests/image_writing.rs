@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bedplate::error::Kind;
-use bedplate::image::{self, Form, TargetKind};
+use bedplate::image::{self, Cancel, Form, TargetKind};
 use bedplate::request::Container;
 use bedplate::units::{Bytes, MaxWindow};
 use support::http_server::{Cut, Length, Reply, Seen, Server};
@@ -339,7 +339,7 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     let packed = pack(&picture());
     let server = Server::serving(packed.clone());
     let location = server.url("/image").parse().unwrap();
-    let probe = image::probe(&location, &[], &client()).unwrap();
+    let probe = image::probe(&location, &[], &client(), &Cancel::default()).unwrap();
     assert_eq!((probe.length, &probe.form), (Some(packed.len() as u64), &Form::Gzip));
     let check = |container, size: Option<u64>| probe.check(container, size.map(Bytes::new), MaxWindow::default());
     check(Some(Container::Gzip), Some(packed.len() as u64)).unwrap();
@@ -350,7 +350,8 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     );
     for (status, body) in [(404, &b"no"[..]), (200, b"")] {
         let server = Server::start(move |_, _| Reply::new(status, body.to_vec()));
-        let error = image::probe(&server.url("/image").parse().unwrap(), &[], &client()).unwrap_err();
+        let error =
+            image::probe(&server.url("/image").parse().unwrap(), &[], &client(), &Cancel::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Image, "{error}");
     }
 }

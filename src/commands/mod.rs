@@ -4,6 +4,7 @@ pub mod agent;
 mod answer;
 pub mod client;
 pub mod discover;
+pub mod image_options;
 pub mod inventory;
 pub mod netboot;
 pub mod plan;
@@ -15,5 +16,4 @@ mod testing;
 pub mod unpack_image;
 pub mod validate;
 pub mod verify;
-
 pub mod write_image;

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Client;
-use crate::image::{self, Cancel, Job, Location, Written};
+use crate::image::{self, Job, Location, Written};
 use crate::report::{Report, Reporter};
-use crate::sys::signal;
-use crate::units::{Bytes, MaxWindow};
 
-use super::proof::Proof;
+use super::image_options::ImageOptions;
 use super::write_image::{Words, carry_out};
 
 /// Unpacks an archive of files (tar, packed or not) to a folder, with everything that a root file system needs: owners,
@@ -26,25 +24,9 @@ pub struct Options {
     /// Folder that is there, usually where a new file system is mounted
     pub folder: PathBuf,
 
-    /// Where else it lies, and what proves it.
+    /// What is expected of the archive, and where the report goes.
     #[command(flatten)]
-    pub proof: Proof,
-
-    /// Exact size of the unpacked tar archive
-    #[arg(long, value_name = "BYTES")]
-    pub size: Option<u64>,
-
-    /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
-    #[arg(long, value_name = "MIB")]
-    pub max_window: Option<MaxWindow>,
-
-    /// Do not read the files back to compare them with what was written
-    #[arg(long)]
-    pub no_read_back: bool,
-
-    /// Where the report goes, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub image: ImageOptions,
 }
 
 impl Options {
@@ -53,11 +35,7 @@ impl Options {
     pub fn job(&self) -> Job {
         let step = format!("unpack-image {}", self.folder.display());
         let mut job = Job::new(step, self.source.clone(), self.folder.clone());
-        job.size = self.size.map(Bytes::new);
-        self.proof.apply(&mut job);
-        job.read_back = !self.no_read_back;
-        job.max_window = self.max_window.unwrap_or_default();
-        job.cancel = Cancel::with_flag(signal::cancel_flag());
+        self.image.apply(&mut job);
         job
     }
 }
@@ -70,9 +48,9 @@ pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
         done: "the archive is unpacked",
         failed: "the archive is not unpacked",
     };
-    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
+    carry_out(&options.job(), options.image.report.as_deref(), reporter, &words, |job| {
         let outcome = require_free(job.target())
-            .and_then(|()| options.proof.complete(job.clone(), http))
+            .and_then(|()| options.image.proof.complete(job.clone(), http))
             .and_then(|job| image::unpack(&job, http, reporter));
         Written { outcome: outcome.map(|report| vec![report]), state: None }
     })

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::proof::Proof;
+use super::image_options::ImageOptions;
 use crate::error::Result;
 use crate::http::Client;
-use crate::image::{self, Cancel, Job, Location, TargetKind, Written};
+use crate::image::{self, Job, Location, TargetKind, Written};
 use crate::report::{DiskState, ErrorReport, Outcome, Report, Reporter, StepReport};
-use crate::sys::{files, memory, signal};
-use crate::units::{Bytes, MaxWindow};
+use crate::sys::{files, memory};
 
 /// Streams one image to a block device or a regular file, and proves it there.
 ///
@@ -23,29 +22,13 @@ pub struct Options {
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
 
-    /// Where else it lies, and what proves it.
-    #[command(flatten)]
-    pub proof: Proof,
-
     /// Map of the blocks that matter, of bmaptool; the others become zeros
     #[arg(long, value_name = "FILE_OR_URL")]
     pub bmap: Option<Location>,
 
-    /// Exact size of the unpacked image
-    #[arg(long, value_name = "BYTES")]
-    pub size: Option<u64>,
-
-    /// Largest zstd window or xz dictionary that is unpacked; it is memory. Without it 128 for zstd, 64 for xz
-    #[arg(long, value_name = "MIB")]
-    pub max_window: Option<MaxWindow>,
-
-    /// Do not read the target back to compare it with what was written
-    #[arg(long)]
-    pub no_read_back: bool,
-
-    /// Where the report goes, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// What is expected of the image, and where the report goes.
+    #[command(flatten)]
+    pub image: ImageOptions,
 }
 
 impl Options {
@@ -56,12 +39,8 @@ impl Options {
         let mut job = Job::new(format!("write-image {}", names.join(" ")), self.source.clone(), PathBuf::new());
         job.targets.clone_from(&self.targets);
         job.target_kind = TargetKind::DeviceOrFile;
-        self.proof.apply(&mut job);
         job.bmap.clone_from(&self.bmap);
-        job.size = self.size.map(Bytes::new);
-        job.read_back = !self.no_read_back;
-        job.max_window = self.max_window.unwrap_or_default();
-        job.cancel = Cancel::with_flag(signal::cancel_flag());
+        self.image.apply(&mut job);
         job
     }
 }
@@ -70,8 +49,8 @@ impl Options {
 pub fn run(options: &Options, reporter: &Reporter, http: &Client) -> Report {
     let words =
         Words { verb: "write", gerund: "writing", done: "the image is written", failed: "the image is not written" };
-    carry_out(&options.job(), options.report.as_deref(), reporter, &words, |job| {
-        match options.proof.complete(job.clone(), http) {
+    carry_out(&options.job(), options.image.report.as_deref(), reporter, &words, |job| {
+        match options.image.proof.complete(job.clone(), http) {
             Ok(job) => image::write(&job, http, reporter),
             Err(error) => Written { outcome: Err(error), state: Some(DiskState::Untouched) },
         }
@@ -160,6 +139,7 @@ mod tests {
 
     use super::*;
     use crate::http::{Proxies, Settings};
+    use crate::units::Bytes;
 
     #[derive(Debug, clap::Parser)]
     struct Line {
@@ -216,15 +196,15 @@ mod tests {
         assert_eq!((report.images[0].bytes_written, report.steps.len()), (5000, 1));
         assert!(std::fs::read(&target).unwrap() == [7; 5000]);
 
-        options.size = Some(4999);
+        options.image.size = Some(4999);
         let report = run(&options, &Reporter::new("r2", Vec::new()), &client());
         assert_eq!(report, read());
         let error = report.error.unwrap();
         assert_eq!((error.kind, error.code), (crate::error::Kind::Image, 13));
         assert_eq!(error.step, Some(format!("write-image {}", target.display())));
 
-        options.size = None;
-        options.report = Some(PathBuf::from("/proc/no/report.json"));
+        options.image.size = None;
+        options.image.report = Some(PathBuf::from("/proc/no/report.json"));
         let report = run(&options, &Reporter::new("r3", Vec::new()), &client());
         assert_eq!(report.outcome, Outcome::Failed);
         assert!(report.error.unwrap().message.starts_with("saving the report: writing /proc/no/report.json: "));

@@ -8,12 +8,13 @@ use nix::unistd::Uid;
 use super::{adoption, file_system};
 use crate::error::{Error, Kind, Result};
 use crate::http;
-use crate::image;
+use crate::image::{self, Cancel};
 use crate::inventory::{self, Disk, FirmwareMode, Use};
 use crate::plan::{DiskIdentity, Expectation, Plan, Step};
 use crate::request::file_systems::ARCHIVE;
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
+use crate::sys::signal;
 use crate::units::{Bytes, MaxWindow};
 
 /// Refuses everyone but root.
@@ -60,7 +61,7 @@ pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Resul
             Step::WriteImage { source, mirrors, container, format, container_size, size, bmap, .. } => {
                 probe_image(source, mirrors, container, format, *container_size, http, max_window)?;
                 if let Some(bmap) = bmap {
-                    image::probe_map(&super::image::location(bmap)?, *size, http)?;
+                    image::probe_map(&super::image::location(bmap)?, *size, http, &cancel())?;
                 }
             }
             _ => {}
@@ -125,6 +126,11 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
     })
 }
 
+/// Ends waiting for a server when the run is to end.
+fn cancel() -> Cancel {
+    Cancel::with_flag(signal::cancel_flag())
+}
+
 /// An image must be there, be packed as the request says, and be as long as its metadata says where the source tells.
 fn probe_image(
     source: &str,
@@ -139,7 +145,7 @@ fn probe_image(
     let within = |error: Error| error.within(format!("image {location}"));
     let container = super::image::container(container).map_err(within)?;
     let mirrors = super::image::mirrors(mirrors)?;
-    let probe = image::probe(&location, &mirrors, http)?;
+    let probe = image::probe(&location, &mirrors, http, &cancel())?;
     let checked = match format {
         ARCHIVE => probe.check_archive(Some(container), size, max_window),
         _ => probe.check(Some(container), size, max_window),

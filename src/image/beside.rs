@@ -20,8 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Reads the whole of a small file.
 ///
 /// # Errors
-/// `Image` when it is absent, cannot be had, or is larger than such a file can be.
+/// `Image` when it is absent, cannot be had, or is larger than such a file can be; `Terminated` when the run is to end.
 pub fn read(location: &Location, client: &Client, cancel: &Cancel) -> Result<Vec<u8>> {
+    let (location, client, inner) = (location.clone(), client.clone(), cancel.clone());
+    cancel.aside(move || read_whole(&location, &client, &inner))
+}
+
+fn read_whole(location: &Location, client: &Client, cancel: &Cancel) -> Result<Vec<u8>> {
     let access =
         Access { source: location, mirrors: &[], has_digest: false, signed: None, client, cancel, patience: PATIENCE };
     let mut bytes = Vec::new();

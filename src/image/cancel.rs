@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::sys::signal;
 
 /// How often a waiting thread looks whether it is to stop.
@@ -36,6 +37,28 @@ impl Cancel {
             return Err(signal::received());
         }
         Ok(())
+    }
+
+    /// Does what may wait for a silent server, on a thread that is left behind when the run is to end: nothing else wakes
+    /// it before its time is over.
+    ///
+    /// # Errors
+    /// Its own, or that of [`Cancel::check`].
+    pub(super) fn aside<T: Send + 'static>(&self, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let (tell, happened) = mpsc::channel();
+        // Whoever does not listen any more was asked to end.
+        let run = move || drop(tell.send(act()));
+        thread::Builder::new().name("image-open".to_owned()).spawn(run).context(Kind::Bug, || "starting a thread")?;
+        loop {
+            self.check()?;
+            match happened.recv_timeout(GLANCE) {
+                Ok(outcome) => return outcome,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::bug("the thread that opens the image has vanished"));
+                }
+            }
+        }
     }
 
     /// Waits, but not beyond a request to stop.

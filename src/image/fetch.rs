@@ -1,12 +1,12 @@
 //! The first stage: reading the source and hashing what comes, on a thread of its own where the image is packed.
 
 use std::io::{self, BufRead, Read};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 
 use crate::error::{Error, Result};
 use crate::units::widen;
 
-use super::cancel::Cancel;
+use super::cancel::{Cancel, GLANCE};
 use super::digest::{Digest, Hashers};
 use super::source::own_error;
 
@@ -104,6 +104,7 @@ pub(super) enum Packet {
 pub(super) struct Packed {
     fetched: Receiver<Packet>,
     spent: mpsc::Sender<Vec<u8>>,
+    cancel: Cancel,
     packet: Vec<u8>,
     start: usize,
     pub(super) end: Option<End>,
@@ -111,32 +112,43 @@ pub(super) struct Packed {
 
 impl Packed {
     /// A reader of what `fetched` brings; used packets go back through `spent`.
-    pub(super) fn new(fetched: Receiver<Packet>, spent: mpsc::Sender<Vec<u8>>) -> Self {
-        Self { fetched, spent, packet: Vec::new(), start: 0, end: None }
+    pub(super) fn new(fetched: Receiver<Packet>, spent: mpsc::Sender<Vec<u8>>, cancel: Cancel) -> Self {
+        Self { fetched, spent, cancel, packet: Vec::new(), start: 0, end: None }
     }
+}
+
+/// Reading from what is buffered.
+pub(super) fn read_buffered(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let ready = reader.fill_buf()?;
+    let count = ready.len().min(buffer.len());
+    buffer[..count].copy_from_slice(&ready[..count]);
+    reader.consume(count);
+    Ok(count)
 }
 
 impl Read for Packed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = self.fill_buf()?;
-        let count = ready.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&ready[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, buffer)
     }
 }
 
 impl BufRead for Packed {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.start == self.packet.len() && self.end.is_none() {
-            // The fetching thread is gone without spares; then the next receive tells.
-            let _gone = self.spent.send(std::mem::take(&mut self.packet));
+            let spent = std::mem::take(&mut self.packet);
             self.start = 0;
-            match self.fetched.recv() {
+            if !spent.is_empty() {
+                // The fetching thread is gone without spares; then the next receive tells.
+                let _gone = self.spent.send(spent);
+            }
+            // The server may be silent for long, which must not hold up who asks to end.
+            self.cancel.check().map_err(io::Error::other)?;
+            match self.fetched.recv_timeout(GLANCE) {
                 Ok(Packet::Bytes(packet)) => self.packet = packet,
                 Ok(Packet::End(end)) => self.end = Some(end),
                 Ok(Packet::Failed(error)) => return Err(io::Error::other(error)),
-                Err(mpsc::RecvError) => {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
                     return Err(io::Error::other(Error::bug("the thread that fetches has vanished")));
                 }
             }

@@ -12,6 +12,7 @@ use super::bmap::Bmap;
 use super::portion::Stretch;
 use super::qcow2::Qcow2;
 use super::ranged::Ranged;
+use super::split::{LARGEST, Next, Splitter};
 use super::unpack::{self, Unpack};
 
 /// Bytes of an image after which one input has told enough.
@@ -101,6 +102,34 @@ pub fn packed(bytes: &[u8]) {
         match image.read(&mut buffer[..length]) {
             Ok(0) | Err(_) => return,
             Ok(count) => assert!(count <= length),
+        }
+    }
+}
+
+/// A packed stream that is cut at its members (an even first byte) or frames: its parts make nothing that unpacking in order
+/// does not make.
+///
+/// # Panics
+/// When a promise is not kept.
+pub fn split(bytes: &[u8]) {
+    let Some((&choice, mut packed)) = bytes.split_first() else { return };
+    let container = if choice % 2 == 0 { Container::Gzip } else { Container::Zstd };
+    let window = MaxWindow::default();
+    let (Some(mut splitter), Ok(Some(codec))) = (Splitter::new(container, window), unpack::codec(container, window))
+    else {
+        return;
+    };
+    let mut in_order = Unpack::new(Cursor::new(packed), codec);
+    let mut made = 0;
+    while let Ok(Next::Portion(portion)) = splitter.next(&mut packed) {
+        assert!((1..=LARGEST).contains(&portion.length()));
+        let mut part = vec![0; portion.length()];
+        let Ok(count) = portion.unpack(&mut part) else { return };
+        let mut expected = vec![0; count];
+        assert!(in_order.read_exact(&mut expected).is_ok() && expected == part[..count]);
+        made += widen(count);
+        if made > ENOUGH {
+            return;
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::units::widen;
 
 use super::cancel::Cancel;
 use super::mirrors::{Mirrors, Progress};
+use super::patience::Waiting;
 use super::published::{Answer, Body, Failure};
 use super::source::{Access, Source};
 
@@ -125,12 +126,21 @@ impl HttpSource {
         let mut again = self.prefix.as_ref().map(|_| XxHash3_64::new());
         let mut buffer = vec![0; AGAIN];
         let mut left = self.progress.position;
+        // What comes once more is no progress of the stream, but the server must not take for ever over it either.
+        let mut waiting = Waiting::from(0);
         while left > 0 {
             if self.cancel.check().is_err() {
                 return Ok(false);
             }
             let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-            match body.reader.read(&mut buffer[..most]) {
+            let began = Instant::now();
+            let outcome = body.reader.read(&mut buffer[..most]);
+            let received = self.progress.position - left;
+            waiting.add(began.elapsed(), received);
+            if let Some(reason) = waiting.slowness(self.mirrors.turn_limit(), received) {
+                return Err(Failure::Lasting(format!("{reason} of those that were read already")));
+            }
+            match outcome {
                 Ok(0) => {
                     return Err(Failure::Passing(format!("the connection ended {left} bytes before that")));
                 }

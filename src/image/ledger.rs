@@ -1,8 +1,8 @@
 //! What was written, to compare with what the medium gives back.
 //!
 //! XXH3 is used: at more than 10 GB/s a core it costs nothing beside the reading, and a faulty medium is no adversary that
-//! would look for collisions in 64 bits. Segments bound the memory (6 MiB for 2 TiB) and say where a difference lies. What
-//! the medium itself made zero is not among what was written.
+//! would look for collisions in 64 bits. Segments bound the memory (6 MiB for 2 TiB) and say where a difference lies. Of
+//! what the medium itself made zero only the ends of each run are among it.
 
 use std::hash::Hasher as _;
 

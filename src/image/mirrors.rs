@@ -11,7 +11,7 @@ use crate::http::{Client, Url};
 use crate::units::widen;
 
 use super::cancel::Cancel;
-use super::patience::{PROGRESS, Patience};
+use super::patience::{Patience, Waiting};
 use super::published::{Failure, Published};
 
 /// How long the very first answer may take: a wrong address must not look like a slow server.
@@ -46,8 +46,8 @@ pub(super) struct Mirrors {
     cancel: Cancel,
     patience: Patience,
     turn: Patience,
-    /// How long the current one was waited for since so many bytes had come: it may send, and yet never come to an end.
-    waited: (Duration, u64),
+    /// How long the current one was waited for.
+    waiting: Waiting,
     /// Why others were left.
     left: Vec<String>,
 }
@@ -65,7 +65,7 @@ impl Mirrors {
             cancel,
             patience: Patience::new(patience),
             turn: Patience::new(patience),
-            waited: (Duration::ZERO, 0),
+            waiting: Waiting::from(0),
             left: Vec::new(),
         };
         mirrors.begin_turn();
@@ -98,14 +98,14 @@ impl Mirrors {
         self.begin_turn();
     }
 
-    /// Counts the time that a read took, not that between reads: a slow medium is no slow server.
+    /// Counts the time that a read took, when `received` bytes had come before it.
     pub(super) fn has_waited(&mut self, time: Duration, received: u64) {
-        let (waited, since) = &mut self.waited;
-        if received.saturating_sub(*since) >= PROGRESS {
-            (*waited, *since) = (Duration::ZERO, received);
-        } else {
-            *waited = waited.saturating_add(time);
-        }
+        self.waiting.add(time, received);
+    }
+
+    /// How long the current one may make no progress.
+    pub(super) fn turn_limit(&self) -> Duration {
+        self.turn.limit()
     }
 
     /// Leaves the current server when it sends, but too slowly to be waited for. True when another one is to be asked.
@@ -113,15 +113,15 @@ impl Mirrors {
     /// # Errors
     /// `Image` when there is no other.
     pub(super) fn is_left_as_slow(&mut self, progress: Progress) -> Result<bool> {
-        let (waited, since) = self.waited;
-        if waited < self.turn.limit() {
-            return Ok(false);
-        }
-        let came = progress.received.saturating_sub(since);
-        let reason = format!("the server sends too slowly: {came} bytes in {} s", waited.as_secs());
-        self.waited = (Duration::ZERO, progress.received);
+        let Some(reason) = self.slowness(progress.received) else { return Ok(false) };
+        self.waiting = Waiting::from(progress.received);
         self.leave(&reason, progress)?;
         Ok(true)
+    }
+
+    /// Why the current server is not waited for any longer, if so.
+    pub(super) fn slowness(&self, received: u64) -> Option<String> {
+        self.waiting.slowness(self.turn.limit(), received)
     }
 
     /// After a failure: comes back when it is time to ask again, maybe another server.
@@ -170,7 +170,7 @@ impl Mirrors {
     fn begin_turn(&mut self) {
         let count = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         let limit = self.patience.limit();
-        self.waited.0 = Duration::ZERO;
+        self.waiting.restart();
         self.turn = Patience::new(if count > 1 { (limit / count).min(LONGEST_TURN) } else { limit });
     }
 

@@ -214,19 +214,26 @@ impl Probe {
 /// Asks whether an image is there and what it is, by fetching its first bytes.
 ///
 /// # Errors
-/// `Image` when it is absent, unreachable or empty.
-pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Result<Probe> {
-    let cancel = Cancel::default();
-    let access = Access {
-        source: location,
-        mirrors,
-        has_digest: false,
-        signed: None,
-        client,
-        cancel: &cancel,
-        patience: PROBE_PATIENCE,
-    };
-    let mut source = source::open(&access)?;
+/// `Image` when it is absent, unreachable or empty; `Terminated` when the run is to end.
+pub fn probe(location: &Location, mirrors: &[Location], client: &Client, cancel: &Cancel) -> Result<Probe> {
+    let (location, mirrors, client, inner) = (location.clone(), mirrors.to_vec(), client.clone(), cancel.clone());
+    cancel.aside(move || {
+        let access = Access {
+            source: &location,
+            mirrors: &mirrors,
+            has_digest: false,
+            signed: None,
+            client: &client,
+            cancel: &inner,
+            patience: PROBE_PATIENCE,
+        };
+        probe_by(&access)
+    })
+}
+
+fn probe_by(access: &Access<'_>) -> Result<Probe> {
+    let location = access.source;
+    let mut source = source::open(access)?;
     let head = read_head(&mut source)?;
     let form = Form::of(&head);
     if form == Form::Empty {
@@ -236,7 +243,7 @@ pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Resu
     if form == Form::Qcow2 {
         drop(source);
         // Whether the server sends parts, and the header tells of nothing that cannot be read.
-        let parts = || ranged::open(&access);
+        let parts = || ranged::open(access);
         Qcow2::open(parts()?, parts()?).map_err(|error| error.within(location.to_string()))?;
     }
     Ok(Probe { length, form, head })
@@ -246,8 +253,8 @@ pub fn probe(location: &Location, mirrors: &[Location], client: &Client) -> Resu
 ///
 /// # Errors
 /// `Image` when it is absent, unreachable, wrong, or for another image.
-pub fn probe_map(location: &Location, size: Option<Bytes>, client: &Client) -> Result<()> {
-    let map = mapped::read(location, client, &Cancel::default())?;
+pub fn probe_map(location: &Location, size: Option<Bytes>, client: &Client, cancel: &Cancel) -> Result<()> {
+    let map = mapped::read(location, client, cancel)?;
     let bounds = bounds::Bounds { size: size.map(Bytes::get), room: None };
     bounds.check_exact(map.image_size).map_err(|error| error.within(format!("block map {location}")))
 }

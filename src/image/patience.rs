@@ -45,6 +45,41 @@ impl Patience {
     }
 }
 
+/// How long a server was waited for without progress: it may send, and yet never come to an end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    time: Duration,
+    /// How many bytes had come when it began.
+    since: u64,
+}
+
+impl Waiting {
+    pub(super) fn from(received: u64) -> Self {
+        Self { time: Duration::ZERO, since: received }
+    }
+
+    /// Another server is waited for.
+    pub(super) fn restart(&mut self) {
+        self.time = Duration::ZERO;
+    }
+
+    /// Counts the time that a read took, not that between reads: a slow medium is no slow server.
+    pub(super) fn add(&mut self, time: Duration, received: u64) {
+        if received.saturating_sub(self.since) >= PROGRESS {
+            *self = Self::from(received);
+        } else {
+            self.time = self.time.saturating_add(time);
+        }
+    }
+
+    /// Why it is not waited for any longer, if so.
+    pub(super) fn slowness(&self, limit: Duration, received: u64) -> Option<String> {
+        let came = received.saturating_sub(self.since);
+        let reason = || format!("the server sends too slowly: {came} bytes in {} s", self.time.as_secs());
+        (self.time >= limit).then(reason)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +94,21 @@ mod tests {
             assert!(patience.pause(PROGRESS + 1).unwrap() <= LONGEST_PAUSE);
         }
         assert_eq!(Patience::new(Duration::ZERO).pause(0), None);
+    }
+
+    #[test]
+    fn waiting_is_over_once_too_little_came_for_too_long() {
+        let second = Duration::from_secs(1);
+        let mut waiting = Waiting::from(100);
+        waiting.add(2 * second, 150);
+        assert_eq!(waiting.slowness(3 * second, 150), None);
+        waiting.add(second, 200);
+        let words = "the server sends too slowly: 100 bytes in 3 s";
+        assert_eq!(waiting.slowness(3 * second, 200).as_deref(), Some(words));
+        waiting.add(9 * second, 200 + PROGRESS);
+        assert_eq!(waiting.slowness(3 * second, 200 + PROGRESS), None, "progress starts over");
+        waiting.add(3 * second, 200 + PROGRESS);
+        waiting.restart();
+        assert_eq!(waiting.slowness(3 * second, 200 + PROGRESS), None, "so does another server");
     }
 }

@@ -14,6 +14,9 @@ pub(super) const GRAIN: u64 = 64 << 10;
 /// Bytes of one buffer: large enough that the medium is not asked too often, small enough for a pool of them.
 pub(super) const PIECE: usize = 1 << 20;
 
+/// Shorter runs of zeros are written: asking the medium for each would cost more than it saves.
+pub(super) const SHORTEST_HOLE: u64 = 4 * GRAIN;
+
 /// A part of the image on its way to the medium. Parts come in order, without gaps, and begin at whole grains.
 pub(super) struct Piece {
     /// Where it stands in the image.

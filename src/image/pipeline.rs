@@ -91,11 +91,16 @@ pub(super) struct Flowed {
 /// # Errors
 /// `Image` for what the source or its content does wrong, `Medium` for what writing does; both name the byte.
 pub(super) fn run<R: Read + Send + 'static, M: Medium>(
-    flow: Flow<R>,
+    mut flow: Flow<R>,
     outlets: &mut [Outlet<'_, M>],
     mut on_written: impl FnMut(u64),
 ) -> Result<Flowed> {
     let (cancel, size) = (flow.cancel.clone(), flow.bounds.size);
+    // Then the file is the image: it is hashed beside fetching, on the thread that has nothing else to do.
+    let is_file = matches!(flow.feed, Feed::Raw(_)) && flow.mask.is_none();
+    let of_image = flow.digests.clone();
+    let of_file = if is_file { std::mem::take(&mut flow.container_digests) } else { Vec::new() };
+    flow.digests.extend_from_slice(&of_file);
     let stop = Arc::new(AtomicBool::new(false));
     let (events, happened) = mpsc::channel();
     let positions: Vec<AtomicU64> = outlets.iter().map(|_| AtomicU64::new(0)).collect();
@@ -116,7 +121,16 @@ pub(super) fn run<R: Read + Send + 'static, M: Medium>(
         let outcome = start(flow, takers, &stop, events)
             .and_then(|hasher| follow(&happened, hasher, &positions, &cancel, &mut on_written));
         stop.store(outcome.is_err(), Ordering::Relaxed);
-        outcome
+        let mut flowed = outcome?;
+        if is_file {
+            let computed = std::mem::take(&mut flowed.digests);
+            let like = |expected: &[Digest]| {
+                let is_expected = |it: &&Digest| expected.iter().any(|digest| digest.algorithm() == it.algorithm());
+                computed.iter().filter(is_expected).cloned().collect()
+            };
+            (flowed.digests, flowed.container_digests) = (like(&of_image), like(&of_file));
+        }
+        Ok(flowed)
     })
 }
 
@@ -190,11 +204,11 @@ fn start<R: Read + Send + 'static>(
             spawn("image-fetch", move || tell(producer.run_raw(fetch)))?;
         }
         Feed::Packed { source, container, window, codec } => {
-            let fetch = Fetch::new(source, &flow.container_digests, flow.cancel);
+            let fetch = Fetch::new(source, &flow.container_digests, flow.cancel.clone());
             let (packets, fetched) = mpsc::sync_channel(PACKETS);
             let (spent, spares) = mpsc::channel();
             spawn("image-fetch", move || fetch.run(&packets, &spares))?;
-            let packed = Packed::new(fetched, spent);
+            let packed = Packed::new(fetched, spent, flow.cancel);
             match Splitter::new(container, window).filter(|_| workers > 1) {
                 Some(splitter) => {
                     let line = Line::new(workers)?;

@@ -13,19 +13,19 @@ use super::bounds::Bounds;
 use super::fetch::{End, Fetch, Packed, fill};
 use super::form::{Form, HEAD};
 use super::mapped::Mask;
-use super::piece::{GRAIN, Piece, Pool, Slab};
+use super::piece::{GRAIN, PIECE, Piece, Pool, SHORTEST_HOLE, Slab};
 use super::portion::{Done, Finished, LARGEST_STRETCH, Line, Stretch, Stretches};
 use super::source::own_error;
 use super::split::{Next, Rewound, Splitter};
 use super::unpack::{Codec, Unpack};
 
-/// Buffers that are not for portions: one that is filled up, the one that it is filled from, and those that the writers hold
-/// since they may belong to the image's last MiB. Those have a MiB and more, but for the last.
+/// Buffers that are not for portions: one that is filled up, the one that it is filled from, the next to be filled up, and what
+/// the writers hold since it may belong to the image's last MiB. Pieces have [`PIECE`] and more, so that is one.
 const RESERVE: usize = 4;
 
-/// The same for stretches, which may be of a grain each with a hole behind: of such the writers hold eight, and two that were
-/// cut at the end of a portion.
-const RESERVE_OF_STRETCHES: usize = 14;
+/// The same for stretches, of which a piece also ends where a hole of [`SHORTEST_HOLE`] begins: of pieces of a grain each with
+/// such a hole behind the writers hold four.
+const RESERVE_OF_STRETCHES: usize = 7;
 
 /// Cuts the image into pieces for the writers and the hasher.
 pub(super) struct Producer {
@@ -252,9 +252,10 @@ impl Producer {
         }
     }
 
-    /// The image goes on with these bytes.
+    /// The image goes on with these bytes. Few of them are copied together: writers hold a number of buffers, however much is
+    /// in each.
     fn put(&mut self, slab: Slab, length: usize) -> Flow {
-        if self.cut.carry.is_none() && widen(length).is_multiple_of(GRAIN) {
+        if self.cut.carry.is_none() && length >= PIECE && widen(length).is_multiple_of(GRAIN) {
             return self.send(Piece::data(self.cut.offset, slab, length));
         }
         let mut bytes = slab.bytes().get(..length).unwrap_or_default();
@@ -273,27 +274,30 @@ impl Producer {
     }
 
     /// The image goes on with so many zeros.
-    fn put_hole(&mut self, mut length: u64) -> Flow {
+    fn put_hole(&mut self, length: u64) -> Flow {
+        let to_grain = (GRAIN - self.position() % GRAIN) % GRAIN;
+        let Some(hole) = length.checked_sub(to_grain).filter(|&hole| hole >= SHORTEST_HOLE) else {
+            return self.put_zeros(length);
+        };
+        self.put_zeros(to_grain)?;
+        self.flush()?;
+        let rest = hole % GRAIN;
+        self.send(Piece::hole(self.cut.offset, hole - rest))?;
+        self.put_zeros(rest)
+    }
+
+    /// Zeros among data.
+    fn put_zeros(&mut self, mut length: u64) -> Flow {
         while length > 0 {
-            if self.cut.carry.is_none() && length >= GRAIN {
-                let whole = length - length % GRAIN;
-                self.send(Piece::hole(self.cut.offset, whole))?;
-                length -= whole;
-                continue;
-            }
             let (mut into, filled) = match self.cut.carry.take() {
                 Some(carry) => carry,
                 None => (self.pool.take().ok_or(Stop::Unwanted)?, 0),
             };
-            let to_grain = GRAIN - widen(filled) % GRAIN;
-            let count = usize::try_from(length.min(to_grain)).unwrap_or(usize::MAX);
-            into.bytes_mut().get_mut(filled..filled + count).unwrap_or_default().fill(0);
+            let room = into.bytes_mut().get_mut(filled..).unwrap_or_default();
+            let count = usize::try_from(length).map_or(room.len(), |length| length.min(room.len()));
+            room[..count].fill(0);
             length -= widen(count);
-            if widen(filled + count).is_multiple_of(GRAIN) {
-                self.send(Piece::data(self.cut.offset, into, filled + count))?;
-            } else {
-                self.cut.carry = Some((into, filled + count));
-            }
+            self.carry_on(into, filled + count)?;
         }
         Ok(())
     }

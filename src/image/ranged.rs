@@ -37,6 +37,11 @@ pub(super) trait Ranged: Send {
     /// `Image` when there are fewer, when they cannot be had, or when the file has changed meanwhile.
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
+    /// Address and strong tag of what is read, where it has them: what has another tag at the same address is another file.
+    fn edition(&self) -> Option<(String, String)> {
+        None
+    }
+
     /// Digests of all bytes there are, where they are computed.
     ///
     /// # Errors
@@ -160,7 +165,7 @@ impl HttpRanged {
         }
     }
 
-    /// Whether so many bytes could be thrown away; why not is told by the next connection.
+    /// Whether so many bytes could be thrown away; why not is told by who reads on.
     fn skip(&mut self, mut left: u64) -> bool {
         let Some(body) = &mut self.body else { return false };
         if left > 0 {
@@ -168,7 +173,13 @@ impl HttpRanged {
         }
         while left > 0 {
             let most = usize::try_from(left).map_or(SKIP, |left| left.min(SKIP));
-            match body.reader.read(&mut self.scratch[..most]) {
+            let began = Instant::now();
+            let outcome = body.reader.read(&mut self.scratch[..most]);
+            self.mirrors.has_waited(began.elapsed(), self.progress.received);
+            if self.cancel.check().is_err() || self.mirrors.slowness(self.progress.received).is_some() {
+                return false;
+            }
+            match outcome {
                 Ok(count) if count > 0 => {
                     self.progress.advance(count);
                     left = left.saturating_sub(widen(count));
@@ -236,6 +247,11 @@ fn known_length(mirrors: &Mirrors) -> std::result::Result<u64, Failure> {
 impl Ranged for HttpRanged {
     fn length(&self) -> u64 {
         self.length
+    }
+
+    fn edition(&self) -> Option<(String, String)> {
+        let current = self.mirrors.current();
+        current.strong_tag().map(|tag| (current.url().to_string(), tag.to_owned()))
     }
 
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub(super) struct Target {
     geometry: Option<Geometry>,
     holes: Holes,
     /// Where the withheld end of the image was written, if it was.
-    tail: Option<u64>,
+    tail: Option<Range<u64>>,
     /// Whether the file was made for this.
     is_new: bool,
 }
@@ -126,7 +127,7 @@ impl Target {
         match self.geometry {
             None => self.plain.set_len(0).context(Kind::Medium, || "emptying the file"),
             Some(geometry) => {
-                self.erase(0)?;
+                self.erase(0..WITHHELD)?;
                 self.erase_backup_table(geometry)
             }
         }
@@ -146,15 +147,20 @@ impl Target {
 
     /// Takes back what makes an image start, also where writing it was begun. Every part is tried.
     pub(super) fn conceal(&mut self) -> Result<()> {
-        let begun = self.begin();
-        let tail = self.tail.filter(|_| self.geometry.is_some()).map_or(Ok(()), |tail| self.erase(tail));
-        begun.and(tail)
+        let Some(geometry) = self.geometry else { return self.begin() };
+        let head = self.erase(0..WITHHELD);
+        let copy = self.erase_backup_table(geometry);
+        let tail = self.tail.clone().map_or(Ok(()), |tail| self.erase(tail));
+        head.and(copy).and(tail)
     }
 
-    /// Overwrites what is withheld of an image that has it here.
-    fn erase(&mut self, offset: u64) -> Result<()> {
-        let length = self.room().map_or(0, |room| room.saturating_sub(offset)).min(WITHHELD);
-        self.overwrite(offset, usize::try_from(length).unwrap_or(PIECE))
+    /// Overwrites a part of the device, as far as it goes.
+    fn erase(&mut self, part: Range<u64>) -> Result<()> {
+        let end = self.room().map_or(part.start, |room| room.min(part.end));
+        // Both ends that are withheld fit into memory: they were there.
+        let length =
+            usize::try_from(end.saturating_sub(part.start)).map_err(|_| Error::bug("an end as large as memory"))?;
+        self.overwrite(part.start, length)
     }
 
     fn overwrite(&mut self, offset: u64, length: usize) -> Result<()> {
@@ -178,7 +184,7 @@ impl Target {
         if self.geometry.is_none() {
             self.plain.set_len(body.length).context(Kind::Medium, || "setting the file's length")?;
         }
-        self.tail = Some(body.withheld()[0].0);
+        self.tail = Some(body.withheld()[0].0..body.length);
         body.reveal(self)?;
         let medium = self.reader()?;
         for (offset, expected) in body.withheld() {
@@ -282,5 +288,56 @@ impl Medium for Target {
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Target").field("path", &self.path).field("room", &self.room().map(Bytes::new)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::image::piece::{Piece, Pool};
+    use crate::image::writer::Writer;
+    use crate::loop_device::LoopDevice;
+    use crate::scratch::Scratch;
+
+    /// Writes an image of sevens, but for what is withheld.
+    fn write_sevens(target: &mut Target, mut length: usize) -> Body {
+        let mut pool = Pool::new(PIECE, Arc::default());
+        let mut writer = Writer::new(target, None, false);
+        let mut at = 0;
+        while length > 0 {
+            let mut slab = pool.take().unwrap();
+            slab.bytes_mut().fill(7);
+            let count = length.min(PIECE);
+            writer.put(Arc::new(Piece::data(at, slab, count))).unwrap();
+            at += widen(count);
+            length -= count;
+        }
+        writer.finish(|_| ()).unwrap()
+    }
+
+    #[test]
+    fn needs_root_ends_are_taken_back_to_the_last_byte() {
+        // An end that is no whole grain, no whole sector.
+        let length = 4 * PIECE + 12_345;
+        let scratch = Scratch::new();
+        let device = LoopDevice::new(&scratch.path("disk"), 8 << 20, 512);
+        device.fill(9);
+        let mut target = Target::open(device.path(), TargetKind::Device).unwrap();
+        target.begin().unwrap();
+        let body = write_sevens(&mut target, length);
+        target.reveal(&body).unwrap();
+        let bytes = device.read();
+        assert!(bytes[..length].iter().all(|&byte| byte == 7) && bytes[length..].iter().all(|&byte| byte == 9));
+
+        target.conceal().unwrap();
+        drop(target);
+        let bytes = device.read();
+        let (from, to) = (PIECE, length - PIECE - 12_345);
+        assert!(bytes[..from].iter().all(|&byte| byte == 0), "the first MiB");
+        assert!(bytes[from..to].iter().all(|&byte| byte == 7), "what is between");
+        assert!(bytes[to..length].iter().all(|&byte| byte == 0), "the last MiB and what belongs to its grain");
+        assert!(bytes[length..].iter().all(|&byte| byte == 9), "what lies behind the image");
     }
 }

@@ -17,14 +17,11 @@ use crate::units::widen;
 
 use super::ledger::{Ledger, Segment};
 use super::medium::{Medium, at_byte, medium_words, write_all_at};
-use super::piece::{GRAIN, Piece};
+use super::piece::{GRAIN, Piece, SHORTEST_HOLE};
 use super::zeros::is_zero;
 
 /// Bytes that are withheld at each end.
 pub(super) const WITHHELD: u64 = 1 << 20;
-
-/// Shorter runs of zeros are written: asking the medium for each would cost more than it saves.
-const SHORTEST_HOLE: u64 = 4 * GRAIN;
 
 const ZEROS: usize = 1 << 18;
 
@@ -162,6 +159,7 @@ impl<'m, M: Medium> Writer<'m, M> {
             match self.medium.punch(run.start, length) {
                 Ok(()) => {
                     self.punched += length;
+                    self.note_hole(&run);
                     return Ok(());
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Unsupported => {
@@ -180,6 +178,15 @@ impl<'m, M: Medium> Writer<'m, M> {
             at += widen(count);
         }
         Ok(())
+    }
+
+    /// The first and the last grain that the medium made zero are read back too: what a device does wrong with a hole, it
+    /// does at its ends.
+    fn note_hole(&mut self, run: &Range<u64>) {
+        let grain = &self.zeros[..index(GRAIN)];
+        for at in [run.start, run.end - GRAIN] {
+            self.ledger.iter_mut().for_each(|ledger| ledger.note(at, grain));
+        }
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One image onto its targets, from the first byte to the proof.
 
 use std::io::{Cursor, Read as _};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::mapped::{self, Mask, Parts};
 use super::pipeline::{self, Feed, Flow, Flowed, Outlet};
 use super::proof::ReadBack;
 use super::qcow2::Qcow2;
-use super::ranged;
+use super::ranged::{self, Ranged};
 use super::source::Access;
 use super::target::Target;
 use super::{Form, Job, Location, check_container_size, digest, read_head, source, unpacking};
@@ -54,13 +55,10 @@ pub struct Written {
 pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Written {
     let began = Instant::now();
     let doing = |error: Error| error.within(format!("writing image to {}", job.target_names()));
-    let opened = job.targets.iter().map(|path| Target::open(path, job.target_kind)).collect::<Result<Vec<_>>>();
-    let mut targets = match opened {
-        Ok(targets) => targets,
-        Err(error) => return Written { outcome: Err(doing(error)), state: Some(DiskState::Untouched) },
-    };
+    let mut targets = Vec::new();
     let mut state = DiskState::Untouched;
-    let outcome = transfer(job, client, reporter, &mut targets, &mut state);
+    let outcome =
+        open_targets(job, &mut targets).and_then(|()| transfer(job, client, reporter, &mut targets, &mut state));
     match outcome {
         Ok(done) => {
             let seconds = began.elapsed().as_secs_f64();
@@ -71,23 +69,36 @@ pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Written {
             Written { outcome: Err(doing(error)), state: Some(state) }
         }
         Err(error) => {
-            let mut advice =
-                "the target holds neither a partition table nor a file system now; once the cause is mended, \
-                              run the same again"
-                    .to_owned();
-            for target in &mut targets {
-                if let Err(second) = target.conceal() {
-                    warn!("{}: erasing its ends after the failure: {second}", target.name());
-                    advice = format!(
-                        "the ends of {} could not be erased ({second}): it may hold part of the image",
-                        target.name()
-                    );
-                }
-            }
-            let error = if error.advice().is_some() { error } else { error.advise(advice) };
-            Written { outcome: Err(doing(error)), state: Some(state) }
+            let left = conceal(&mut targets);
+            let state = if left.is_empty() { state } else { DiskState::Unknown };
+            let usual = "the target holds neither a partition table nor a file system now; once the cause is mended, \
+                         run the same again";
+            let first = match error.advice() {
+                Some(advice) => Some(advice.to_owned()),
+                None => left.is_empty().then(|| usual.to_owned()),
+            };
+            let advice = first.into_iter().chain(left).collect::<Vec<_>>().join("; ");
+            Written { outcome: Err(doing(error.advise(advice))), state: Some(state) }
         }
     }
+}
+
+fn open_targets(job: &Job, targets: &mut Vec<Target>) -> Result<()> {
+    for path in &job.targets {
+        targets.push(Target::open(path, job.target_kind)?);
+    }
+    Ok(())
+}
+
+/// Takes back what makes the targets start; tells of each for which that failed.
+fn conceal(targets: &mut [Target]) -> Vec<String> {
+    let concealed = targets.iter_mut().map(|target| (target.name(), target.conceal()));
+    let told = |(name, outcome): (String, Result<()>)| {
+        let second = outcome.err()?;
+        warn!("{name}: erasing its ends after the failure: {second}");
+        Some(format!("the ends of {name} could not be erased ({second}): it may hold part of the image, and start"))
+    };
+    concealed.filter_map(told).collect()
 }
 
 /// Everything between opening the targets and the reports. `state` tells how far it came.
@@ -99,7 +110,13 @@ fn transfer(
     state: &mut DiskState,
 ) -> Result<(Flowed, bool)> {
     let map = job.bmap.as_ref().map(|location| mapped::read(location, client, &job.cancel)).transpose()?;
-    let flow = prepare(job, client, targets, map.as_ref())?;
+    let map = map.map(Arc::new);
+    let bounds = expected(job, targets, map.as_deref())?;
+    let opening = (job.clone(), client.clone(), map.clone());
+    let flow = job.cancel.aside(move || {
+        let (job, client, map) = opening;
+        prepare(&job, &client, bounds, map.as_deref())
+    })?;
     let total = flow.bounds.size;
     *state = DiskState::NotBootable;
     targets.iter_mut().try_for_each(Target::begin)?;
@@ -157,10 +174,9 @@ pub(super) fn cores() -> usize {
 fn prepare(
     job: &Job,
     client: &Client,
-    targets: &[Target],
+    mut bounds: Bounds,
     map: Option<&Bmap>,
 ) -> Result<Flow<Box<dyn std::io::Read + Send>>> {
-    let mut bounds = expected(job, targets, map)?;
     let from = |error: Error| error.within(job.source.to_string());
     let has_digest = job.has_proof() || map.is_some_and(Bmap::is_proof);
     let access = Access { has_digest, ..job.access(client) };
@@ -252,10 +268,25 @@ fn open_parts(job: &Job, access: &Access<'_>, map: &Bmap) -> Result<Option<Parts
 fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
     let access = job.access(client);
     let (mut data, tables) = (ranged::open(&access)?, ranged::open(&access)?);
+    require_one_edition(&*data, &*tables)?;
     if !job.container_digests.is_empty() {
-        data = Box::new(Hashed::new(data, ranged::open(&access)?, &job.container_digests));
+        let back = ranged::open(&access)?;
+        require_one_edition(&*data, &*back)?;
+        data = Box::new(Hashed::new(data, back, &job.container_digests));
     }
     Qcow2::open(data, tables)
+}
+
+/// Each connection keeps to the file that it found first: they must have found the same.
+fn require_one_edition(one: &dyn Ranged, other: &dyn Ranged) -> Result<()> {
+    match (one.edition(), other.edition()) {
+        (Some((url, before)), Some((address, now))) if url == address && before != now => {
+            let words =
+                format!("reading {url}: the image on the server has changed: its ETag was {before} and is {now}");
+            Err(Error::new(Kind::Image, words))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Compares all digests and sizes that are expected; tells whether there were any.

@@ -57,6 +57,8 @@ pub enum DiskState {
     Untouched,
     /// Partly written; it holds no boot code and hands over to the next boot device.
     NotBootable,
+    /// Partly written, and what makes it start could not be taken back: it may start.
+    Unknown,
     /// Complete and verified.
     Complete,
 }

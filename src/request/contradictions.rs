@@ -133,6 +133,12 @@ fn find_homeless_images(field: &Field<'_>, places: &[Place<'_>], images: &[Image
         if image.container == Container::Qcow2 && image.bmap.is_some() {
             field.fault_at(path, "a qcow2 image tells itself what holds data: it has no map of blocks (bmap)");
         }
+        if image.container == Container::Qcow2 && image.minisign_key.is_some() {
+            field.fault_at(
+                path,
+                "a qcow2 image is read in parts, and a signature (minisign_key) is over the whole file",
+            );
+        }
         let message = if !image.is_archive() && !ADOPTED.contains(&format.as_str()) {
             let (uri, adopted) = (shown_uri(uri), ADOPTED.join(", "));
             format!("image {uri} holds {format}, which cannot be given a UUID of its own: expected one of {adopted}")
@@ -364,8 +370,16 @@ mod tests {
         let mut mapped = image("ext4");
         (mapped["/"]["bmap"], mapped["/"]["container"]) = ("http://m/a.bmap".into(), "qcow2".into());
         assert_eq!(
-            faults(json!([disk("sda", json!([self::root()]))]), mapped),
+            faults(json!([disk("sda", json!([self::root()]))]), mapped.clone()),
             ["$.ks_meta.image_data[\"/\"]: a qcow2 image tells itself what holds data: it has no map of blocks (bmap)"]
+        );
+        mapped["/"].as_object_mut().unwrap().remove("bmap");
+        mapped["/"]["minisign_key"] = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".into();
+        assert_eq!(
+            faults(json!([disk("sda", json!([self::root()]))]), mapped),
+            [
+                "$.ks_meta.image_data[\"/\"]: a qcow2 image is read in parts, and a signature (minisign_key) is over the whole file"
+            ]
         );
         (root["size"], root["file_system"]) = (299.into(), "xfs".into());
         assert_eq!(

@@ -78,7 +78,13 @@ pub fn md5(bytes: &[u8]) -> String {
 }
 
 pub fn client() -> Client {
+    client_trusting(Vec::new())
+}
+
+/// A client that knows these authorities alone.
+pub fn client_trusting(ca_files: Vec<PathBuf>) -> Client {
     let settings = Settings {
+        ca_files,
         proxies: Proxies::default(),
         system_ca_file: PathBuf::from("/nonexistent/ca.crt"),
         read_timeout: Duration::from_secs(1),
@@ -96,7 +102,11 @@ pub fn job(url: &str, target: &Path) -> Job {
 }
 
 pub fn write(job: &Job) -> Result<ImageReport, Error> {
-    image::write(job, &client(), &Reporter::silent()).outcome.map(|mut reports| reports.remove(0))
+    write_with(&client(), job)
+}
+
+pub fn write_with(client: &Client, job: &Job) -> Result<ImageReport, Error> {
+    image::write(job, client, &Reporter::silent()).outcome.map(|mut reports| reports.remove(0))
 }
 
 /// Writes `/image` of the server to a file, with its true digest; gives back what the file holds then.

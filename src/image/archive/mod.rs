@@ -107,10 +107,15 @@ fn unpack_and_check(job: &Job, client: &Client, reporter: &Reporter) -> Result<(
 /// Opens the source, compares what can be compared beforehand, and makes all entries.
 fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> Result<Flowed> {
     let mut bounds = Bounds { size: job.size.map(Bytes::get), room: None };
-    let mut source = source::open(&job.access(client))?;
-    check_container_size(source.length(), job.container_size)?;
-    let head = read_head(&mut source)?;
-    let codec = codec(&head, job.container, job.max_window)?;
+    let opening = (job.clone(), client.clone());
+    let (source, head, codec) = job.cancel.aside(move || {
+        let (job, client) = opening;
+        let mut source = source::open(&job.access(&client))?;
+        check_container_size(source.length(), job.container_size)?;
+        let head = read_head(&mut source)?;
+        let codec = codec(&head, job.container, job.max_window)?;
+        Ok((source, head, codec))
+    })?;
     if codec.is_none()
         && let Some(length) = source.length()
     {

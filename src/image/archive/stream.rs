@@ -48,12 +48,15 @@ impl Stream {
         let Flow { name, source, codec, digests, container_digests, cancel } = flow;
         let Some(codec) = codec else {
             let both = [digests, container_digests].concat();
-            return Ok(Self { archive: run("image-fetch", Fetch::new(source, &both, cancel))?, fetched: None });
+            return Ok(Self {
+                archive: run("image-fetch", Fetch::new(source, &both, cancel.clone()), cancel)?,
+                fetched: None,
+            });
         };
-        let packed = run("image-fetch", Fetch::new(source, &container_digests, cancel.clone()))?;
+        let packed = run("image-fetch", Fetch::new(source, &container_digests, cancel.clone()), cancel.clone())?;
         let (ends, fetched) = mpsc::channel();
         let unpacker = Unpacker { name, unpack: Some(Unpack::new(packed, codec)), produced: 0, ends };
-        let archive = run("image-unpack", Fetch::new(unpacker, &digests, cancel))?;
+        let archive = run("image-unpack", Fetch::new(unpacker, &digests, cancel.clone()), cancel)?;
         Ok(Self { archive, fetched: Some(fetched) })
     }
 
@@ -80,12 +83,12 @@ impl Read for Stream {
 }
 
 /// Runs a stage on its own thread; gives what it reads.
-fn run<R: Read + Send + 'static>(name: &str, stage: Fetch<R>) -> Result<Packed> {
+fn run<R: Read + Send + 'static>(name: &str, stage: Fetch<R>, cancel: Cancel) -> Result<Packed> {
     let (packets, fetched) = mpsc::sync_channel(PACKETS);
     let (spent, spares) = mpsc::channel();
     let started = thread::Builder::new().name(name.to_owned()).spawn(move || stage.run(&packets, &spares));
     started.context(Kind::Bug, || format!("starting thread {name}"))?;
-    Ok(Packed::new(fetched, spent))
+    Ok(Packed::new(fetched, spent, cancel))
 }
 
 /// Unpacks, and says in errors how far it came.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::image::fetch::PACKET;
+use crate::image::portion::{LARGEST_STRETCH, Portion, Stretch};
 use crate::image::testing::{Choppy, Plate};
 use crate::image::unpack;
 use crate::image::unpack::packing::{PACKED, pack};
@@ -160,6 +161,102 @@ fn a_medium_that_gives_back_other_bytes_is_named() {
 }
 
 #[test]
+fn zeros_that_the_medium_makes_are_read_back_at_their_ends() {
+    let mut bytes = vec![7; 2 * PIECE];
+    bytes.resize(5 * PIECE, 0);
+    bytes.resize(8 * PIECE, 7);
+    for old in [2 * PIECE, 5 * PIECE - 1] {
+        let mut plate = Plate { bad_byte: Some(old), punches: true, ..Plate::holding(vec![9; bytes.len()]) };
+        let error = failed(flow(&bytes, vec![PACKET], Container::Raw), &mut plate);
+        assert_eq!(error.to_string(), "reading back: bytes 0 to 7340032 are not what was written", "{old}");
+    }
+}
+
+/// Ends a run that hangs, so that it fails.
+fn watched(mut flow: Flow<Choppy>, plate: &mut Plate) -> Flowed {
+    let cancel = Cancel::default();
+    flow.cancel = cancel.clone();
+    thread::spawn(move || {
+        thread::sleep(std::time::Duration::from_secs(60));
+        cancel.cancel();
+    });
+    moved(flow, plate).unwrap()
+}
+
+#[test]
+fn frames_that_make_much_less_than_they_could_do_not_use_up_the_buffers() {
+    // Each block of a frame may make 128 KiB, and makes 2.
+    let frame = |bytes: &[u8]| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        for block in bytes.chunks(2048) {
+            std::io::Write::write_all(&mut encoder, block).unwrap();
+            std::io::Write::flush(&mut encoder).unwrap();
+        }
+        encoder.finish().unwrap()
+    };
+    let bytes: Vec<u8> =
+        (0..40 << 17).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0] / 16).collect();
+    for part in [128 << 10, 64 << 10, 16 << 10] {
+        let published: Vec<u8> = bytes.chunks(part).flat_map(frame).collect();
+        let mut plate = Plate::default();
+        watched(flow(&published, vec![PACKET], Container::Zstd), &mut plate);
+        assert!(plate.bytes() == bytes, "{part}");
+    }
+}
+
+/// An image of given stretches: holes, and data of sevens.
+struct Given(std::collections::VecDeque<(bool, usize)>);
+
+struct Sevens(usize);
+
+impl Portion for Sevens {
+    fn length(&self) -> usize {
+        self.0
+    }
+
+    fn unpack(&self, image: &mut [u8]) -> std::result::Result<usize, String> {
+        image.fill(7);
+        Ok(image.len())
+    }
+}
+
+impl Stretches for Given {
+    fn next(&mut self) -> Result<Option<Stretch>> {
+        Ok(self.0.pop_front().map(|(is_hole, length)| match is_hole {
+            true => Stretch::Hole(widen(length)),
+            false => Stretch::Data(Box::new(Sevens(length))),
+        }))
+    }
+
+    fn end(self: Box<Self>) -> Result<End> {
+        Ok(End::default())
+    }
+}
+
+fn check_stretches(stretches: &[(bool, usize)], punches: bool) {
+    let mut expected = Vec::new();
+    for &(is_hole, length) in stretches {
+        expected.resize(expected.len() + length, if is_hole { 0 } else { 7 });
+    }
+    let mut given = flow(&[], vec![], Container::Raw);
+    given.feed = Feed::Stretches(Box::new(Given(stretches.iter().copied().collect())));
+    let mut plate = Plate { punches, ..Plate::holding(vec![9; expected.len()]) };
+    watched(given, &mut plate);
+    assert!(plate.bytes() == expected, "the medium differs");
+}
+
+#[test]
+fn stretches_of_a_grain_each_do_not_use_up_the_buffers() {
+    let small: Vec<_> =
+        (0..800).map(|number| (number % 2 == 1, if number % 2 == 1 { 64 << 10 } else { 4096 })).collect();
+    let large = vec![(false, LARGEST_STRETCH); 40];
+    check_stretches(&[&small[..], &large, &small].concat(), true);
+    let holes: Vec<_> =
+        (0..200).map(|number| (number % 2 == 1, if number % 2 == 1 { 260 << 10 } else { 512 })).collect();
+    check_stretches(&[&holes[..], &large].concat(), true);
+}
+
+#[test]
 fn a_request_to_stop_ends_the_run() {
     let mut stopped = flow(&vec![7; PIECE], vec![4096], Container::Raw);
     stopped.cancel = Cancel::default();
@@ -170,6 +267,17 @@ fn a_request_to_stop_ends_the_run() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn stretches_of_any_length_arrive_where_they_belong(
+        stretches in proptest::collection::vec(
+            (any::<bool>(), prop_oneof![512usize..5000, 60_000usize..70_000, 200_000usize..300_000, 1_000_000usize..LARGEST_STRETCH]),
+            1..30,
+        ),
+        punches in any::<bool>(),
+    ) {
+        check_stretches(&stretches, punches);
+    }
+
     #[test]
     fn short_and_interrupted_calls_on_both_sides_change_nothing(
         seed in any::<u64>(),

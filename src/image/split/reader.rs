@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
+use crate::image::fetch::read_buffered;
+
 /// Gives out what was put back, then what follows.
 pub(in crate::image) struct Rewound<R> {
     front: VecDeque<Vec<u8>>,
@@ -45,10 +47,6 @@ impl<R: BufRead> BufRead for Rewound<R> {
 
 impl<R: BufRead> Read for Rewound<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = self.fill_buf()?;
-        let count = ready.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&ready[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, buffer)
     }
 }
