@@ -91,6 +91,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             let options = Options { plan_digest, max_window, require_digest, ..Options::default() };
             commands::provision::run(&released.document, &options, reporter, http)
         })?,
+        Command::EraseNode(args) => commands::erase_node::run(&args)?,
         Command::Netboot(args) => commands::netboot::run(&args, &settings)?,
     }
     Ok(ExitCode::SUCCESS)

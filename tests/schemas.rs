@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use bedplate::commands::erase_node::{self, DiskErasure, Erasure};
 use bedplate::error::{Error, Kind};
 use bedplate::inventory::{FirmwareMode, Inventory};
 use bedplate::plan::Plan;
@@ -58,6 +59,14 @@ fn schemas() -> BTreeMap<&'static str, Value> {
                 "inventory",
                 "Bedplate inventory",
                 "What `bedplate inventory --json` writes: a machine. What could not be read is absent.",
+            ),
+        ),
+        (
+            "erase-node",
+            of::<Erasure>(
+                "erase-node",
+                "Bedplate erasure of a node",
+                "What `bedplate erase-node --json` writes: what became of the boot sector of every disk.",
             ),
         ),
     ])
@@ -230,6 +239,19 @@ fn events() -> Documents {
     events
 }
 
+/// Each outcome of an erasure, and the one of a node without disks.
+fn erasures() -> Documents {
+    use erase_node::Outcome::{Erased, Failed, Left, Refused, WouldBeErased};
+    let disk = |outcome| DiskErasure {
+        device: "/dev/sda".to_owned(),
+        outcome,
+        reason: (outcome != Erased).then(|| "it is read-only".to_owned()),
+    };
+    let all = Erasure { dry_run: false, disks: [Erased, WouldBeErased, Left, Refused, Failed].map(disk).to_vec() };
+    let none = Erasure { dry_run: true, disks: Vec::new() };
+    vec![("every outcome".to_owned(), value(&all)), ("no disk".to_owned(), value(&none))]
+}
+
 /// Everything that must be valid, by schema.
 fn documents() -> BTreeMap<&'static str, Documents> {
     BTreeMap::from([
@@ -238,11 +260,12 @@ fn documents() -> BTreeMap<&'static str, Documents> {
         ("report", reports()),
         ("event", events()),
         ("inventory", inventories()),
+        ("erase-node", erasures()),
     ])
 }
 
 /// Changes that make the first document of a schema wrong: what is removed (null) or replaced, and the begin of what is said to it.
-const WRONG: [(&str, &str, &str, &str); 15] = [
+const WRONG: [(&str, &str, &str, &str); 17] = [
     ("provision", "/ks_meta", "null", "$: 'ks_meta' is a required property"),
     ("provision", "/ks_meta/pm_data/ks_spaces", "{}", "$.ks_meta.pm_data.ks_spaces: "),
     ("provision", "/ks_meta/image_data/~1", "\"http://10.20.0.2/image\"", "$.ks_meta.image_data./: "),
@@ -258,6 +281,8 @@ const WRONG: [(&str, &str, &str, &str); 15] = [
     ("event", "/seq", "\"1\"", "$.seq: '1' is not of type 'integer'"),
     ("inventory", "/disks", "{}", "$.disks: {} is not of type 'array'"),
     ("inventory", "/disks/0/device", "null", "$.disks[0]: 'device' is a required property"),
+    ("erase-node", "/disks/0/outcome", "\"gone\"", "$.disks[0].outcome:"),
+    ("erase-node", "/dry_run", "null", "$: 'dry_run' is a required property"),
 ];
 
 /// A document with one place changed.

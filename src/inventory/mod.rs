@@ -28,14 +28,20 @@ pub use storage::{
     Array, Disk, LogicalVolume, MultipathPath, Partition, PhysicalVolume, Signature, Use, VolumeGroup, partition_device,
 };
 
-/// The disk with this device node as sysfs and udev show it now, without a look at what is on it: for those who recognise
-/// a disk again, which is asked for before each thing that is done to it.
+/// The disks of this machine as sysfs and udev show them now, without a look at what is on them.
 #[must_use]
-pub fn find_disk(device: &str) -> Option<Disk> {
+pub fn disks() -> Vec<Disk> {
     let tree = tree::Tree::new(Path::new("/"));
     let devices = block::Devices::read(&tree);
     let usage = uses::Usage::read(&tree, &devices);
-    disks::disks(&tree, &devices, &usage).into_iter().find(|disk| disk.device == device)
+    disks::disks(&tree, &devices, &usage)
+}
+
+/// The one of [`disks`] with this device node: for those who recognise a disk again, which is asked for before each thing
+/// that is done to it.
+#[must_use]
+pub fn find_disk(device: &str) -> Option<Disk> {
+    disks().into_iter().find(|disk| disk.device == device)
 }
 
 /// Reads the machine below `root`: `/` for the one this runs on, else a saved tree of `/sys`, `/proc`, `/run` and `/etc`.

@@ -2,6 +2,7 @@
 
 pub mod blkid;
 pub mod block;
+pub mod boot_sector;
 pub mod clock;
 pub mod command;
 pub mod files;
