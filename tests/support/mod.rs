@@ -10,4 +10,5 @@ pub mod images;
 pub mod loop_device;
 pub mod planning;
 pub mod proxy;
+pub mod root_directory;
 pub mod scratch;
