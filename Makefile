@@ -32,7 +32,7 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz \
+.PHONY: help setup build static deb bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz \
 	bench bench-plan bench-master bench-image clean
 
 help: ## this list
@@ -46,6 +46,9 @@ build: ## agent and master for this host, for development
 
 static: ## release agent as one static file, proved static
 	@packaging/static/build.sh
+
+deb: $(if $(AGENT),,static) ## Debian packages of the agent and of its mcollective agents (OUT, AGENT)
+	@packaging/deb/build.py $(if $(OUT),--out $(OUT))
 
 bootstrap: $(if $(AGENT),,static) ## kernel and initrd that network-boot a node (root; KERNEL, OUT, SSH_AUTHORIZED_KEYS)
 	@packaging/bootstrap/build.sh
