@@ -21,8 +21,6 @@ const LARGEST_BLOCK: u64 = 1 << 30;
 pub(super) struct Bmap {
     /// Bytes of the image.
     pub(super) image_size: u64,
-    /// Bytes of a block.
-    pub(super) block_size: u64,
     /// What holds data: in order, none empty, none touching what another has, all within the image.
     pub(super) ranges: Vec<Mapped>,
 }
@@ -64,7 +62,7 @@ impl Bmap {
         }
         let map = Sizes::of(&document)?;
         let ranges = map.ranges(&document, checksums.as_ref())?;
-        Ok(Self { image_size: map.image_size, block_size: map.block_size, ranges })
+        Ok(Self { image_size: map.image_size, ranges })
     }
 
     /// Whether there are digests of everything that holds data.

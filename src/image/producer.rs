@@ -59,7 +59,7 @@ impl From<Error> for Stop {
     }
 }
 
-type Flow<T = ()> = std::result::Result<T, Stop>;
+type Outcome<T = ()> = std::result::Result<T, Stop>;
 
 impl Producer {
     pub(super) fn new(
@@ -117,7 +117,7 @@ impl Producer {
     }
 
     /// Hands over what is left, and tells how the source ended; nothing when nobody wanted to know.
-    fn finish(mut self, outcome: Flow, end: impl FnOnce() -> Result<End>) -> Result<Option<End>> {
+    fn finish(mut self, outcome: Outcome, end: impl FnOnce() -> Result<End>) -> Result<Option<End>> {
         match outcome.and_then(|()| self.flush()) {
             Ok(()) => {
                 let within = |error: Error| error.within(self.name.clone());
@@ -140,7 +140,7 @@ impl Producer {
     }
 
     /// Reads the image to its end.
-    fn copy(&mut self, image: &mut impl Read) -> Flow {
+    fn copy(&mut self, image: &mut impl Read) -> Outcome {
         loop {
             let mut slab = self.pool.take().ok_or(Stop::Unwanted)?;
             let size = slab.bytes().len();
@@ -160,7 +160,7 @@ impl Producer {
         splitter: &mut Splitter,
         line: &mut Line,
         failed: &mut Vec<Vec<u8>>,
-    ) -> Flow<Option<Vec<u8>>> {
+    ) -> Outcome<Option<Vec<u8>>> {
         let front = loop {
             match splitter.next(packed).map_err(own_error)? {
                 Next::Portion(portion) => {
@@ -192,7 +192,7 @@ impl Producer {
     }
 
     /// A buffer for a portion, once enough of those before it are written; nothing when one of them has failed.
-    fn make_room(&mut self, line: &mut Line, failed: &mut Vec<Vec<u8>>) -> Flow<Option<Slab>> {
+    fn make_room(&mut self, line: &mut Line, failed: &mut Vec<Vec<u8>>) -> Outcome<Option<Slab>> {
         while line.length() + RESERVE >= self.pool.count() {
             match line.next()? {
                 Some(finished) => self.accept(finished, failed)?,
@@ -206,7 +206,7 @@ impl Producer {
     }
 
     /// The next finished portion goes out; once one has failed, what was packed is collected.
-    fn accept(&mut self, finished: Finished, failed: &mut Vec<Vec<u8>>) -> Flow {
+    fn accept(&mut self, finished: Finished, failed: &mut Vec<Vec<u8>>) -> Outcome {
         match finished {
             Finished::Done(Done { slab, outcome: Ok(length), .. }) if failed.is_empty() => self.put(slab, length),
             Finished::Done(Done { portion, .. }) => {
@@ -217,7 +217,7 @@ impl Producer {
         }
     }
 
-    fn take_stretches(&mut self, image: &mut dyn Stretches, line: &mut Line) -> Flow {
+    fn take_stretches(&mut self, image: &mut dyn Stretches, line: &mut Line) -> Outcome {
         loop {
             match image.next()? {
                 Some(Stretch::Hole(length)) => line.push_hole(length),
@@ -241,7 +241,7 @@ impl Producer {
         Ok(())
     }
 
-    fn accept_stretch(&mut self, finished: Finished) -> Flow {
+    fn accept_stretch(&mut self, finished: Finished) -> Outcome {
         match finished {
             Finished::Hole(length) => self.put_hole(length),
             Finished::Done(Done { slab, outcome: Ok(length), .. }) => self.put(slab, length),
@@ -254,7 +254,7 @@ impl Producer {
 
     /// The image goes on with these bytes. Few of them are copied together: writers hold a number of buffers, however much is
     /// in each.
-    fn put(&mut self, slab: Slab, length: usize) -> Flow {
+    fn put(&mut self, slab: Slab, length: usize) -> Outcome {
         if self.cut.carry.is_none() && length >= PIECE && widen(length).is_multiple_of(GRAIN) {
             return self.send(Piece::data(self.cut.offset, slab, length));
         }
@@ -274,7 +274,7 @@ impl Producer {
     }
 
     /// The image goes on with so many zeros.
-    fn put_hole(&mut self, length: u64) -> Flow {
+    fn put_hole(&mut self, length: u64) -> Outcome {
         let to_grain = (GRAIN - self.position() % GRAIN) % GRAIN;
         let Some(hole) = length.checked_sub(to_grain).filter(|&hole| hole >= SHORTEST_HOLE) else {
             return self.put_zeros(length);
@@ -287,7 +287,7 @@ impl Producer {
     }
 
     /// Zeros among data.
-    fn put_zeros(&mut self, mut length: u64) -> Flow {
+    fn put_zeros(&mut self, mut length: u64) -> Outcome {
         while length > 0 {
             let (mut into, filled) = match self.cut.carry.take() {
                 Some(carry) => carry,
@@ -303,7 +303,7 @@ impl Producer {
     }
 
     /// A buffer that is filled so far: it is sent when it is full.
-    fn carry_on(&mut self, slab: Slab, filled: usize) -> Flow {
+    fn carry_on(&mut self, slab: Slab, filled: usize) -> Outcome {
         if filled == slab.bytes().len() {
             return self.send(Piece::data(self.cut.offset, slab, filled));
         }
@@ -311,14 +311,14 @@ impl Producer {
         Ok(())
     }
 
-    fn flush(&mut self) -> Flow {
+    fn flush(&mut self) -> Outcome {
         match self.cut.carry.take() {
             Some((slab, filled)) => self.send(Piece::data(self.cut.offset, slab, filled)),
             None => Ok(()),
         }
     }
 
-    fn send(&mut self, piece: Piece) -> Flow {
+    fn send(&mut self, piece: Piece) -> Outcome {
         if piece.length() == 0 {
             return Ok(());
         }

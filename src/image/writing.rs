@@ -195,10 +195,6 @@ fn prepare(
         warn!("{}: neither its length nor a digest is known: that it is whole cannot be told", job.source);
     }
     let feed = match (codec, container) {
-        (None, Container::Qcow2) if map.is_some() => {
-            let words = "a qcow2 image tells itself what holds data: it has no map of blocks (bmap)";
-            return Err(from(Error::new(Kind::Image, words)));
-        }
         (None, Container::Qcow2) => {
             let image = open_qcow2(job, client).map_err(from)?;
             bounds.check_exact(image.size()).map_err(from)?;
@@ -266,6 +262,10 @@ fn open_parts(job: &Job, access: &Access<'_>, map: &Bmap) -> Result<Option<Parts
 
 /// A qcow2 image, with digests of the whole file where they are expected.
 fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
+    if job.bmap.is_some() {
+        let words = "a qcow2 image tells itself what holds data: it has no map of blocks (bmap)";
+        return Err(Error::new(Kind::Image, words));
+    }
     let access = job.access(client);
     let (mut data, tables) = (ranged::open(&access)?, ranged::open(&access)?);
     require_one_edition(&*data, &*tables)?;

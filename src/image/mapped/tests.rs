@@ -20,7 +20,7 @@ fn map(image: &[u8], mut edges: Vec<usize>) -> Bmap {
         Mapped { start: widen(edge[0]), end: widen(edge[1]), checksum: hashers.finish().pop() }
     };
     let ranges = edges.chunks_exact(2).map(range).collect();
-    Bmap { image_size: widen(image.len()), block_size: 4096, ranges }
+    Bmap { image_size: widen(image.len()), ranges }
 }
 
 fn masked(image: &[u8], map: &Bmap) -> Vec<u8> {

@@ -6,9 +6,8 @@ use std::io::{self, BufRead};
 use ::zstd::bulk::Decompressor;
 
 use super::{LARGEST, LARGEST_PACKED, Next, Portion, SMALLEST, need, take};
+use crate::image::unpack::FrameHeader;
 use crate::units::widen;
-
-const MARK: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What a block makes at most. RFC 8878, section 3.1.1.2.4.
 const BLOCK: u64 = 128 << 10;
@@ -70,21 +69,14 @@ impl Zstd {
         if matches!(ahead[start..start + 4], [0x50..=0x5f, 0x2a, 0x4d, 0x18]) {
             return skippable(ahead, packed, start);
         }
-        if ahead[start..start + 4] != MARK || !need(ahead, packed, start + 5)? {
+        if ahead[start..start + 4] != FrameHeader::MARK {
             return Ok(Found::Other(None));
         }
-        let flags = ahead[start + 4];
-        let (header, has_checksum) = (header_length(flags), flags & 4 != 0);
-        if !need(ahead, packed, start + header)? {
-            return Ok(Found::Other(None));
-        }
-        let told = content_size(&ahead[start..start + header]);
-        let window = super::super::unpack::zstd_window(&ahead[start..start + header]);
-        let Some(window) = window.filter(|&window| window <= self.allowed) else { return Ok(Found::Other(None)) };
-        if let Some(told) = told.filter(|&told| usize::try_from(told).map_or(true, |told| told > LARGEST)) {
+        let Some(header) = self.header(ahead, packed, start)? else { return Ok(Found::Other(None)) };
+        if let Some(told) = header.content.filter(|&told| usize::try_from(told).map_or(true, |told| told > LARGEST)) {
             return Ok(Found::Other(Some(format!("a frame has {} MiB", told >> 20))));
         }
-        let mut at = start + header;
+        let mut at = start + header.length;
         // pzstd does not tell: then each block makes what it says, or a block at most.
         let mut made: u64 = 0;
         loop {
@@ -94,10 +86,10 @@ impl Zstd {
             let block = u32::from_le_bytes([ahead[at], ahead[at + 1], ahead[at + 2], 0]);
             let size = usize::try_from(block >> 3).unwrap_or(usize::MAX);
             let kind = block >> 1 & 3;
-            made += if kind == 2 { window.min(BLOCK) } else { widen(size) };
+            made += if kind == 2 { header.window.min(BLOCK) } else { widen(size) };
             // A run of one byte takes one, whatever its length.
             at += 3 + if kind == 1 { 1 } else { size };
-            if told.is_none() && made > widen(LARGEST) {
+            if header.content.is_none() && made > widen(LARGEST) {
                 return Ok(Found::Other(Some(format!("a frame has more than {} MiB", LARGEST >> 20))));
             }
             if at - start > LARGEST_PACKED || !need(ahead, packed, at)? {
@@ -107,9 +99,21 @@ impl Zstd {
                 break;
             }
         }
-        let end = at + if has_checksum { 4 } else { 0 };
-        let content = usize::try_from(told.unwrap_or(made)).unwrap_or(LARGEST);
+        let end = at + if header.has_checksum { 4 } else { 0 };
+        let content = usize::try_from(header.content.unwrap_or(made)).unwrap_or(LARGEST);
         Ok(if need(ahead, packed, end)? { Found::Frame { end, content } } else { Found::Other(None) })
+    }
+
+    /// The header at `start`, if it is one that can be taken.
+    fn header(&self, ahead: &mut Vec<u8>, packed: &mut impl BufRead, start: usize) -> io::Result<Option<FrameHeader>> {
+        let mut length = start + 5;
+        while need(ahead, packed, length)? {
+            match FrameHeader::read(&ahead[start..length]) {
+                Some(header) => return Ok(Some(header).filter(|header| header.window <= self.allowed)),
+                None => length += 1,
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -123,30 +127,6 @@ fn skippable(ahead: &mut Vec<u8>, packed: &mut impl BufRead, start: usize) -> io
         Some(end) if need(ahead, packed, end)? => Ok(Found::Skippable { end }),
         _ => Ok(Found::Other(None)),
     }
-}
-
-/// Bytes of a frame header, mark included, by its first byte after the mark.
-fn header_length(flags: u8) -> usize {
-    let is_single_segment = flags & 0x20 != 0;
-    let content = [usize::from(is_single_segment), 2, 4, 8][usize::from(flags >> 6)];
-    let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
-    5 + usize::from(!is_single_segment) + dictionary + content
-}
-
-/// What the frame makes, where its header tells.
-fn content_size(header: &[u8]) -> Option<u64> {
-    let flags = *header.get(4)?;
-    let is_single_segment = flags & 0x20 != 0;
-    let (length, base) = match (flags >> 6, is_single_segment) {
-        (0, false) => return None,
-        (0, true) => (1, 0),
-        (1, _) => (2, 256),
-        (2, _) => (4, 0),
-        _ => (8, 0),
-    };
-    let mut size = [0; 8];
-    size[..length].copy_from_slice(header.get(header.len().checked_sub(length)?..)?);
-    u64::from_le_bytes(size).checked_add(base)
 }
 
 /// Whole frames.

@@ -19,7 +19,7 @@ use std::io::{self, BufRead, Read};
 use crate::request::Container;
 use crate::units::MaxWindow;
 
-pub(super) use zstd::window as zstd_window;
+pub(super) use zstd::FrameHeader;
 
 /// How often a codec may neither take nor give anything before it counts as stuck.
 const PATIENCE: u8 = 16;

@@ -34,8 +34,10 @@ impl Zstd {
     }
 
     fn check_window(&self) -> Result<(), Fault> {
-        match window(&self.header) {
-            Some(needed) if needed > self.allowed => Err(Fault::Refused(refusal("window", needed, self.allowed))),
+        match FrameHeader::read(&self.header) {
+            Some(FrameHeader { window: needed, .. }) if needed > self.allowed => {
+                Err(Fault::Refused(refusal("window", needed, self.allowed)))
+            }
             _ => Ok(()),
         }
     }
@@ -82,21 +84,50 @@ pub(super) fn skippable(bytes: &[u8]) -> Lead {
     }
 }
 
-/// The window of the frame that begins with these bytes, in bytes; nothing as long as they do not tell. RFC 8878, section
-/// 3.1.1.1.
-pub(in crate::image) fn window(header: &[u8]) -> Option<u64> {
-    let (&flags, fields) = header.strip_prefix(&MARK)?.split_first()?;
-    let is_single_segment = flags & 0x20 != 0;
-    if !is_single_segment {
-        let descriptor = fields.first()?;
-        let base = 1_u64 << (10 + (descriptor >> 3));
-        return Some(base + base / 8 * u64::from(descriptor & 7));
+/// What the header of a frame says, mark included. RFC 8878, section 3.1.1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::image) struct FrameHeader {
+    /// Its own bytes.
+    pub(in crate::image) length: usize,
+    /// How far back the frame refers, in bytes.
+    pub(in crate::image) window: u64,
+    /// What the frame makes, where it tells.
+    pub(in crate::image) content: Option<u64>,
+    /// Whether four bytes of checksum follow the last block.
+    pub(in crate::image) has_checksum: bool,
+}
+
+impl FrameHeader {
+    /// The bytes that a frame begins with.
+    pub(in crate::image) const MARK: [u8; 4] = MARK;
+
+    /// The header that these bytes begin with; nothing as long as they are not all of it.
+    pub(in crate::image) fn read(bytes: &[u8]) -> Option<Self> {
+        let (&flags, fields) = bytes.strip_prefix(&MARK)?.split_first()?;
+        let is_single_segment = flags & 0x20 != 0;
+        let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
+        let (size, base) = match (flags >> 6, is_single_segment) {
+            (0, false) => (0, 0),
+            (0, true) => (1, 0),
+            (1, _) => (2, 256),
+            (2, _) => (4, 0),
+            _ => (8, 0),
+        };
+        let before = usize::from(!is_single_segment) + dictionary;
+        let mut told = [0; 8];
+        told[..size].copy_from_slice(fields.get(before..before + size)?);
+        // More than there are numbers is more than anybody allows.
+        let told = u64::from_le_bytes(told).saturating_add(base);
+        let window = if is_single_segment {
+            told
+        } else {
+            let descriptor = fields.first()?;
+            let base = 1_u64 << (10 + (descriptor >> 3));
+            base + base / 8 * u64::from(descriptor & 7)
+        };
+        let length = MARK.len() + 1 + before + size;
+        Some(Self { length, window, content: (size > 0).then_some(told), has_checksum: flags & 4 != 0 })
     }
-    let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
-    let (length, base) = [(1, 0), (2, 256), (4, 0), (8, 0)][usize::from(flags >> 6)];
-    let mut size = [0; 8];
-    size[..length].copy_from_slice(fields.get(dictionary..dictionary + length)?);
-    u64::from_le_bytes(size).checked_add(base)
 }
 
 #[cfg(test)]
@@ -104,17 +135,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_read_from_headers() {
-        let of = |rest: &[u8]| window(&[&MARK, rest].concat());
+    fn headers_tell_window_content_and_checksum() {
+        let of = |rest: &[u8]| {
+            FrameHeader::read(&[&MARK, rest].concat()).map(|it| (it.length, it.window, it.content, it.has_checksum))
+        };
         assert_eq!(of(&[0x00]), None);
-        assert_eq!(of(&[0x00, 0x00]), Some(1 << 10));
+        assert_eq!(of(&[0x00, 0x00, 1]), Some((6, 1 << 10, None, false)));
         // 2^31: exponent 21.
-        assert_eq!(of(&[0x04, 21 << 3]), Some(1 << 31));
-        assert_eq!(of(&[0x04, (17 << 3) | 1]), Some((1 << 27) + (1 << 24)));
-        assert_eq!(of(&[0x20, 7]), Some(7));
-        assert_eq!(of(&[0x60, 1, 1]), Some(0x101 + 256));
-        assert_eq!(of(&[0xa3, 9, 9, 9, 9, 0, 0, 0, 1]), Some(1 << 24));
+        assert_eq!(of(&[0x04, 21 << 3]), Some((6, 1 << 31, None, true)));
+        assert_eq!(of(&[0x04, (17 << 3) | 1]), Some((6, (1 << 27) + (1 << 24), None, true)));
+        assert_eq!(of(&[0x20, 7]), Some((6, 7, Some(7), false)));
+        assert_eq!(of(&[0x60, 1, 1]), Some((7, 0x101 + 256, Some(0x101 + 256), false)));
+        assert_eq!(of(&[0x42, 0, 9, 9, 1, 1]), Some((10, 1 << 10, Some(0x101 + 256), false)));
+        assert_eq!(of(&[0xa3, 9, 9, 9, 9, 0, 0, 0, 1]), Some((13, 1 << 24, Some(1 << 24), false)));
         assert_eq!(of(&[0xe0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), None);
-        assert_eq!(window(b"\x50\x2a\x4d\x18\x00\x00"), None);
+        assert_eq!(FrameHeader::read(b"\x50\x2a\x4d\x18\x00\x00"), None);
     }
 }
