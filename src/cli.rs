@@ -79,7 +79,7 @@ pub struct ProvisionArgs {
     /// Derive all UUIDs from this seed
     #[arg(long)]
     pub seed: Option<String>,
-    /// Switch PXE off for this node with the configured master when all is verified
+    /// Switch PXE off for this node with whoever decides when all is verified
     #[arg(long)]
     pub netboot_off: bool,
     /// Reboot when all is verified
@@ -88,6 +88,9 @@ pub struct ProvisionArgs {
     /// Where the report and the events go.
     #[command(flatten)]
     pub telling: TellingArgs,
+    /// Who switches PXE off.
+    #[command(flatten)]
+    pub netboot: commands::netboot::Options,
 }
 
 /// Options of a single stage.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bedplate::cli::{self, Cli, Command, ProvisionArgs, StageArgs, TellingArgs, UpstreamCli, UpstreamName};
 use bedplate::commands;
 use bedplate::commands::client::http_settings;
-use bedplate::commands::netboot::State;
+use bedplate::commands::netboot::SwitchOff;
 use bedplate::commands::plan::read_request;
 use bedplate::commands::provision::{Options, REPORT_FILE};
 use bedplate::error::{Error, Kind, Result};
@@ -88,7 +88,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             let plan_digest = released.plan_digest.clone();
             let max_window = settings.max_window.unwrap_or_default();
             let require_digest = settings.require_digest;
-            let options = Options { plan_digest, max_window, require_digest, ..Options::default() };
+            let netboot_off = Some(SwitchOff::beside_master(&settings));
+            let options = Options { plan_digest, max_window, require_digest, netboot_off, ..Options::default() };
             commands::provision::run(&released.document, &options, reporter, http)
         })?,
         Command::EraseNode(args) => commands::erase_node::run(&args)?,
@@ -102,14 +103,12 @@ fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> R
     bedplate::execute::require_root()?;
     let (telling, events) = telling(args.telling, settings);
     let seed = args.seed.or_else(|| settings.seed.clone());
-    let options = Options { plan_digest: args.plan_digest, seed, plan: args.plan, ..telling };
+    let is_asked = args.netboot_off || settings.netboot_off;
+    let netboot_off = is_asked.then(|| SwitchOff::asked(&args.netboot, settings)).transpose()?;
+    let options = Options { plan_digest: args.plan_digest, seed, plan: args.plan, netboot_off, ..telling };
     let code = carry_out(&read_request(&args.file)?, &options, &events, Path::new(LOG_FILE), http)?;
     if code != ExitCode::SUCCESS {
         return Ok(code);
-    }
-    if args.netboot_off || settings.netboot_off {
-        let off = commands::netboot::Args { state: State::Off, master: None, node: None };
-        commands::netboot::run(&off, settings)?;
     }
     if args.reboot || settings.reboot {
         sys::power::restart()?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::request::Secret;
+use crate::request::{Netboot, Secret};
 use crate::units::MaxWindow;
 
 const FILE: &str = "etc/bedplate/bedplate.toml";
@@ -34,6 +34,7 @@ pub struct Settings {
     pub netboot_off: bool,
     pub reboot: bool,
     pub no_reboot: bool,
+    pub netboot: Netboot,
 }
 
 impl Settings {
@@ -101,6 +102,10 @@ impl Settings {
     }
 
     fn apply(&mut self, key: &str, values: &[String]) -> Result<()> {
+        let expected = |expected: String| Error::new(Kind::Usage, format!("{key}: {expected}"));
+        if self.netboot.set(key, values).map_err(expected)? {
+            return Ok(());
+        }
         match (key, values) {
             ("ca-file", files) => self.ca_file = files.iter().map(PathBuf::from).collect(),
             ("events", destinations) => self.events = destinations.to_vec(),
@@ -136,7 +141,7 @@ impl Settings {
 }
 
 fn is_list(key: &str) -> bool {
-    matches!(key, "ca-file" | "events")
+    matches!(key, "ca-file" | "events" | "hook-header" | "hook-status")
 }
 
 fn flag(key: &str, value: &str) -> Result<bool> {
@@ -176,6 +181,24 @@ mod tests {
         assert_eq!(settings.client_key, Some(PathBuf::from("/k.pem")));
         assert!(settings.no_reboot && settings.require_digest);
         assert!(!format!("{settings:?}").contains("s3"));
+    }
+
+    #[test]
+    fn keys_of_netboot_come_from_file_and_kernel_line() {
+        let mut settings = Settings::default();
+        let file = "cobbler-url = \"http://a/cobbler_api\"\ncobbler-user = \"fuel\"\ncobbler-password = \"hunter2\"\n\
+                    cobbler-sync = false\nhook-status = [200, 204]\nnetboot-timeout = 5\n";
+        settings.apply_file(file).unwrap();
+        let line = "bedplate.netboot-system=node-7 bedplate.cobbler-user=boot bedplate.hook-header=A:b bedplate.hook-header=C:d";
+        assert_eq!(settings.apply_kernel_line(line), Vec::<String>::new());
+        let netboot = &settings.netboot;
+        assert_eq!((netboot.system.as_deref(), netboot.cobbler.user.as_deref()), (Some("node-7"), Some("boot")));
+        assert_eq!(netboot.cobbler.password.as_ref().map(Secret::reveal), Some("hunter2"));
+        assert_eq!((netboot.cobbler.sync, netboot.timeout), (Some(false), Some(Duration::from_secs(5))));
+        assert_eq!((netboot.hook.status.as_slice(), netboot.hook.headers.len()), (&[200, 204][..], 2));
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let error = settings.apply_file("cobbler-url = \"ftp://u:hunter2@h\"").unwrap_err();
+        assert_eq!(error.to_string(), "cobbler-url: expected an http:// or https:// URL");
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{info, warn};
 use serde_json::Value;
@@ -13,12 +12,12 @@ use serde_json::Value;
 use super::answer;
 use super::client::http_settings;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::http::{Client, Method, Response, Url};
+use crate::http::{Client, Method, Response, Url, excerpt};
 use crate::inventory::nailgun::{self, Mode};
 use crate::inventory::{self, Inventory};
 use crate::request::Secret;
 use crate::settings::Settings;
-use crate::sys::signal;
+use crate::sys::signal::pause;
 
 /// Files of upstream's agent, below the root.
 const UID_FILE: &str = "etc/nailgun_uid";
@@ -79,26 +78,6 @@ pub fn run(args: &Args, settings: &Settings) -> Result<()> {
             return Ok(());
         }
         pause(interval)?;
-    }
-}
-
-/// Waits, but not for a process that was asked to end.
-///
-/// # Errors
-/// `Interrupted` or `Terminated` when it was.
-pub(super) fn pause(how_long: Duration) -> Result<()> {
-    /// How late a signal is noticed at most.
-    const STEP: Duration = Duration::from_millis(100);
-    let until = Instant::now() + how_long;
-    loop {
-        if signal::cancel_flag().load(Ordering::SeqCst) {
-            return Err(signal::received());
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(STEP));
     }
 }
 
@@ -201,12 +180,12 @@ fn id_of(response: Response) -> Result<u64> {
     let (status, words, url) = (response.status(), response.status_text(), response.url().to_string());
     let body = answer::body(response, ANSWER_LIMIT).map_err(|error| error.within("reporting to the master"))?;
     if !matches!(status, 200 | 201) {
-        let said = answer::excerpt(&body);
+        let said = excerpt(&body);
         return Err(Error::new(Kind::Master, format!("reporting to the master: {url} answers {words}: {said}")));
     }
     let answered: Option<Value> = serde_json::from_slice(&body).ok();
     answered.as_ref().and_then(|value| value.get("id")).and_then(Value::as_u64).ok_or_else(|| {
-        let said = answer::excerpt(&body);
+        let said = excerpt(&body);
         Error::new(Kind::Master, format!("reporting to the master: {url} answers {words} without a node id: {said}"))
     })
 }

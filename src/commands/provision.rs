@@ -1,5 +1,8 @@
 //! `provision`: request, inventory, plan, execution, verification, report.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -8,12 +11,14 @@ use std::time::Instant;
 
 use log::warn;
 
+use super::netboot::SwitchOff;
 use super::{plan as plan_command, side_car, verify as verify_command};
 use crate::configdrive;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::execute::{self, Done, Inputs, Run};
 use crate::http::Client;
 use crate::inventory;
+use crate::netboot::{Backend, State};
 use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
@@ -25,6 +30,8 @@ use crate::verify;
 pub const REPORT_FILE: &str = "/var/log/bedplate/report.json";
 /// Where the installed system is mounted while it is worked on.
 const TARGET: &str = "/run/bedplate/target";
+/// The step that switches network boot off: when it fails, the disks are complete all the same.
+const NETBOOT_STEP: &str = "netboot-off";
 /// Where the report and the log are kept within the installed system.
 const KEPT: &str = "var/log/bedplate";
 
@@ -47,6 +54,8 @@ pub struct Options {
     pub max_window: MaxWindow,
     /// Refuse images that nothing proves, whatever the request says.
     pub require_digest: bool,
+    /// Switch network boot off when all is verified.
+    pub netboot_off: Option<SwitchOff>,
 }
 
 impl Default for Options {
@@ -60,11 +69,12 @@ impl Default for Options {
             templates: None,
             max_window: MaxWindow::default(),
             require_digest: false,
+            netboot_off: None,
         }
     }
 }
 
-/// Carries out a request and returns what was done. It neither switches PXE off nor reboots.
+/// Carries out a request and returns what was done. It switches PXE off where that is asked for, and never reboots.
 pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Client) -> Report {
     let mut session = Session {
         begun: Instant::now(),
@@ -131,6 +141,8 @@ impl Session<'_> {
         let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
         let max_window = self.options.max_window;
         execute::prepare(&plan, self.http, max_window)?;
+        // A wrong password or an unknown node shows before anything is overwritten.
+        let netboot = self.netboot(&parsed.request)?;
         let inputs = Inputs {
             http: self.http,
             config_drive: &config_drive,
@@ -143,6 +155,7 @@ impl Session<'_> {
         if result.is_err() {
             run.withdraw_boot_code(&plan);
         }
+        let result = result.and_then(|()| self.switch_netboot_off(netboot.as_ref(), &mut run));
         // Whoever works stage by stage finds the volumes active in the next one.
         let keeps_open = result.is_ok() && self.options.stage.is_some();
         let (done, closed) = run.close(keeps_open);
@@ -191,15 +204,36 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Who is to switch network boot off, where that is asked for.
+    fn netboot(&self, request: &request::Request) -> Result<Option<Backend>> {
+        let Some(off) = &self.options.netboot_off else { return Ok(None) };
+        let backend = off.backend(request)?;
+        if let Some(backend) = &backend {
+            backend.check(self.http)?;
+        }
+        Ok(backend)
+    }
+
+    fn switch_netboot_off(&self, backend: Option<&Backend>, run: &mut Run<'_>) -> Result<()> {
+        let Some(backend) = backend else { return Ok(()) };
+        let message = format!("switch network boot off: {}", backend.name());
+        let switched = run.extra_step(NETBOOT_STEP, &message, || backend.switch(self.http, State::Off));
+        if switched.is_err() {
+            self.reporter.log("the system is installed and verified, but network boot is not switched off");
+        }
+        switched
+    }
+
     fn report(&self, done: &Done, error: Option<&Error>) -> Report {
         let plan = self.plan.as_ref();
+        let is_good = error.is_none() || done.failed_step.as_deref() == Some(NETBOOT_STEP);
         Report {
             run: self.reporter.id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome: if error.is_none() { Outcome::Done } else { Outcome::Failed },
             error: error.map(|error| ErrorReport::of(error, done.failed_step.as_deref())),
             plan_digest: plan.map(|plan| plan.digest.clone()),
-            disks: plan.map(|plan| disk_states(plan, done, error.is_none())).unwrap_or_default(),
+            disks: plan.map(|plan| disk_states(plan, done, is_good)).unwrap_or_default(),
             steps: done.steps.clone(),
             images: done.images.clone(),
             warnings: plan.iter().flat_map(|plan| &plan.warnings).chain(&self.late_warnings).cloned().collect(),

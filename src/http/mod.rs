@@ -2,13 +2,14 @@
 //!
 //! It is used for images, the master and event sinks; each caller gives an [`Error`] the kind that says whose fault it is.
 
+mod excerpt;
 mod fault;
 mod identity;
 mod settings;
 mod url;
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Result as AgentResult;
 use crate::request::Secret;
 
+pub use excerpt::excerpt;
 pub use fault::{Error, Fault};
 pub use settings::{Proxies, Settings};
 pub use ureq::http::Method;
@@ -326,6 +328,32 @@ impl Response {
             return Ok(bytes);
         }
         Err(Error::new(Fault::Protocol, format!("the answer of {url} exceeds {limit} bytes")))
+    }
+
+    /// The whole body, read within this time: one that drips is as good as none.
+    ///
+    /// # Errors
+    /// As [`Response::bytes`]; `Timeout` when it is not complete by then.
+    pub fn bytes_within(self, limit: u64, within: Duration) -> Result<Vec<u8>> {
+        let url = self.url.clone();
+        let fault = |error: Error| error.during(format_args!("reading the answer of {url}"));
+        let mut reader = self.reader();
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 16 << 10]);
+        let begun = Instant::now();
+        loop {
+            let count = reader.read(&mut buffer).map_err(|error| fault(read_error(error)))?;
+            if count == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+            if !u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
+                return Err(fault(Error::new(Fault::Protocol, format!("it exceeds {limit} bytes"))));
+            }
+            if begun.elapsed() > within {
+                let reason = format!("not complete after {:.1} s", within.as_secs_f64());
+                return Err(fault(Error::new(Fault::Timeout, reason)));
+            }
+        }
     }
 
     /// The whole body as JSON.

@@ -22,6 +22,7 @@ mod uses;
 use std::path::Path;
 
 pub use model::{Cpu, Firmware, FirmwareMode, Interface, Inventory, Memory, System, Warning};
+pub use network::boot_interface;
 pub use order::natural_key;
 pub use saved::from_json;
 pub use storage::{

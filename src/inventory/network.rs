@@ -108,7 +108,8 @@ fn mark_pxe(tree: &Tree, interfaces: &mut [Interface]) {
 }
 
 /// The MAC address in `BOOTIF=01-aa-bb-cc-dd-ee-ff` (pxelinux' form, 01 being Ethernet) of a kernel command line.
-pub(super) fn boot_interface(cmdline: &str) -> Option<String> {
+#[must_use]
+pub fn boot_interface(cmdline: &str) -> Option<String> {
     let value = cmdline.split_whitespace().rev().find_map(|word| word.strip_prefix("BOOTIF="))?;
     let value = value.replace('-', ":").to_ascii_lowercase();
     let mac = if value.len() == 20 { value.strip_prefix("01:")? } else { value.as_str() };

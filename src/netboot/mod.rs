@@ -1,70 +1,135 @@
-//! Whether the node boots from the network, as its master decides.
+//! Whether the node boots from the network: a room of those who may decide it, behind one interface.
 
-use std::time::Duration;
+mod choice;
+mod cobbler;
+mod hook;
+pub mod master;
+mod template;
+mod tftp;
+pub mod xmlrpc;
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::http::{Client, Method};
-use crate::request::Secret;
+use quick_xml::escape::escape;
 
-/// The answer is one short object.
-const ANSWER_LIMIT: u64 = 4096;
+use crate::error::Result;
+use crate::http::Client;
+use crate::request::{NetbootBackend, Secret};
 
-/// A master that has not answered by then is asked again by whoever wants to.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+pub use choice::choose;
+pub use cobbler::Cobbler;
+pub use hook::Hook;
+pub use tftp::Tftp;
 
-#[derive(Serialize, Deserialize)]
-struct State {
-    enabled: bool,
+/// What network boot of a node is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The node is started over the network at its next boot.
+    On,
+    /// The node starts from its disk.
+    Off,
 }
 
-/// Switches network boot of node `node_id` off at the embedded master, and reads back that it is off.
-///
-/// # Errors
-/// `Master` when it is unreachable, refuses, or does not say that network boot is off afterwards.
-pub fn master_off(client: &Client, base: &str, node_id: u64, token: &Secret) -> Result<()> {
-    master_set(client, base, node_id, token, false)
-}
-
-/// Switches network boot of node `node_id` on or off at the embedded master, and reads it back.
-///
-/// # Errors
-/// `Master` when it is unreachable, refuses, or does not say the same afterwards.
-pub fn master_set(client: &Client, base: &str, node_id: u64, token: &Secret, enabled: bool) -> Result<()> {
-    let url = format!("{}/api/nodes/{node_id}/netboot", base.trim_end_matches('/'));
-    let word = if enabled { "on" } else { "off" };
-    let switching = || format!("switching network boot {word}");
-    let call = |method: Method| {
-        let request = client.request(method.clone(), &url).bearer(token).answer_within(ANSWER_WITHIN);
-        let request = if method == Method::PUT { request.json(&State { enabled }) } else { request };
-        let answer = request.send().context(Kind::Master, switching)?;
-        if answer.status() != 200 {
-            let (address, words) = (answer.url().to_string(), answer.status_text());
-            return Err(Error::new(Kind::Master, format!("{}: {method} {address}: {words}", switching())));
-        }
-        answer.json::<State>(ANSWER_LIMIT).context(Kind::Master, switching)
-    };
-    call(Method::PUT)?;
-    if call(Method::GET)?.enabled == enabled {
-        return Ok(());
+impl State {
+    /// The state that this flag of a master stands for.
+    #[must_use]
+    pub const fn of(enabled: bool) -> Self {
+        if enabled { Self::On } else { Self::Off }
     }
-    Err(Error::new(Kind::Master, format!("{}: the master says otherwise when asked back", switching())))
+
+    /// Whether network boot is enabled in it.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+
+    /// What is being done, for messages.
+    #[must_use]
+    pub fn switching(self) -> String {
+        format!("switching network boot {self}")
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::Settings;
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "on" } else { "off" })
+    }
+}
 
-    #[test]
-    fn error_does_not_show_a_password_in_the_masters_address() {
-        let client = Client::new(&Settings::default()).unwrap();
-        // Port 1 on loopback: nobody listens there.
-        let error = master_off(&client, "http://u:hunter2@127.0.0.1:1", 7, &Secret::new("t0ken")).unwrap_err();
-        assert_eq!(error.kind(), Kind::Master);
-        let words = error.to_string();
-        assert!(words.starts_with("switching network boot off: "), "{words}");
-        assert!(!words.contains("hunter2") && !words.contains("t0ken"), "{words}");
+/// What somebody says, without the secrets that we told it.
+fn without<'a>(said: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
+    let mut said = said.to_owned();
+    for secret in secrets.into_iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
+        said = said.replace(secret, "***").replace(escape(secret).as_ref(), "***");
+    }
+    said
+}
+
+/// The node whose network boot is switched, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Name of the system in Cobbler.
+    pub system: Option<String>,
+    /// MAC address that it boots by, lower case with colons.
+    pub mac: Option<String>,
+    /// Its id at the master.
+    pub id: Option<u64>,
+}
+
+/// Who decides, with all that a call needs.
+#[derive(Debug)]
+pub enum Backend {
+    /// The embedded master.
+    Master(master::Access),
+    /// Cobbler.
+    Cobbler(Cobbler),
+    /// A service of the site.
+    Hook(Hook),
+    /// Files of a TFTP tree.
+    Tftp(Tftp),
+    /// Somebody else, who needs no call.
+    None,
+}
+
+impl Backend {
+    /// Which one it is.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let backend = match self {
+            Self::Master(_) => NetbootBackend::Master,
+            Self::Cobbler(_) => NetbootBackend::Cobbler,
+            Self::Hook(_) => NetbootBackend::Hook,
+            Self::Tftp(_) => NetbootBackend::Tftp,
+            Self::None => NetbootBackend::None,
+        };
+        backend.as_str()
+    }
+
+    /// Finds out what would make [`Backend::switch`] fail, as far as that shows without switching: for before a disk is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// `Master` when whoever decides is unreachable, refuses us, or does not know the node.
+    pub fn check(&self, client: &Client) -> Result<()> {
+        match self {
+            Self::Cobbler(cobbler) => cobbler.check(client),
+            Self::Tftp(tree) => tree.check(),
+            Self::Master(_) | Self::Hook(_) | Self::None => Ok(()),
+        }
+    }
+
+    /// Switches network boot of the node, and reads back that it is so.
+    ///
+    /// # Errors
+    /// `Master` when whoever decides is unreachable, refuses, or says otherwise afterwards; `Interrupted` or `Terminated`
+    /// when the process was asked to end between two attempts.
+    pub fn switch(&self, client: &Client, state: State) -> Result<()> {
+        match self {
+            Self::Master(it) => master::set(client, it.url.reveal(), it.node, &it.token, state.is_on()),
+            Self::Cobbler(cobbler) => cobbler.switch(client, state),
+            Self::Hook(hook) => hook.switch(client, state),
+            Self::Tftp(tree) => tree.switch(state),
+            Self::None => Ok(()),
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::model::{Account, Mcollective, PhoneHome, Puppet, Secret};
 use super::names;
+use super::netboot::{self, Netboot};
 use super::reader::{Field, Object};
 
 /// `authorized_keys` and the cluster's `auth_key`, which arrives as a pair of quotes when it is not set.
@@ -105,14 +106,16 @@ pub struct Extension {
     pub phone_home: Option<PhoneHome>,
     pub network: Option<Value>,
     pub requires_digest: bool,
+    pub netboot: Option<Netboot>,
 }
 
 /// Reads them.
 pub fn extension(object: &Object<'_>) -> Option<Extension> {
     let phone_home = object.optional("phone_home", phone_home);
     let network = object.optional("network", network);
+    let netboot = object.optional("netboot", netboot::read);
     let requires_digest = object.optional("require_digest", Field::flag)?.unwrap_or_default();
-    Some(Extension { phone_home: phone_home?, network: network?, requires_digest })
+    Some(Extension { phone_home: phone_home?, network: network?, requires_digest, netboot: netboot? })
 }
 
 fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {

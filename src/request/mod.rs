@@ -11,6 +11,7 @@ mod images;
 mod model;
 mod nailgun;
 mod names;
+pub mod netboot;
 mod places;
 mod reader;
 mod schema;
@@ -26,6 +27,7 @@ pub use model::{
     NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
+pub use netboot::{Netboot, NetbootBackend};
 pub use schema::schema;
 pub use text::LIMIT;
 

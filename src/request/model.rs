@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::netboot::Netboot;
 use crate::units::Mib;
 
 /// A password or token. It is shown as `***` and never serialised.
@@ -77,6 +78,10 @@ pub struct Request {
     pub network: Option<serde_json::Value>,
     /// Whether an image that nothing proves is an error (extension).
     pub requires_digest: bool,
+    /// Name of the system in Cobbler, where it can be one.
+    pub slave_name: Option<String>,
+    /// How network boot of the node is switched (extension).
+    pub netboot: Option<Netboot>,
 }
 
 /// The admin (PXE) interface.

@@ -11,7 +11,7 @@ use super::grammar::{DOCUMENT, Rule};
 use super::model::{AdminInterface, NicName, Repository, Request};
 use super::names;
 use super::reader::{Field, Object};
-use super::{check, contradictions, first_boot, images, spaces};
+use super::{check, contradictions, first_boot, images, netboot, spaces};
 
 /// What the agent of Fuel took when no time zone was sent.
 const DEFAULT_TIMEZONE: &str = "America/Los_Angeles";
@@ -33,6 +33,9 @@ pub fn read(document: &Value, mut findings: Findings) -> (Option<Request>, Findi
 
 fn read_document(root: &Object<'_>) -> Option<Request> {
     let uid = root.get("uid").and_then(|field| field.identifier());
+    // For Cobbler alone: what can be no name there is none, and no fault of the request.
+    let slave_name = root.get("slave_name").and_then(|field| field.identifier());
+    let slave_name = slave_name.and_then(|name| netboot::system_name(&name).ok());
     let hostname = root.get("hostname").and_then(|field| field.parsed("a host name", host_name));
     let profile = root.get("profile").and_then(|field| field.word());
     let name_servers = root.get("name_servers").and_then(|field| quoted_words(&field));
@@ -70,7 +73,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
     let templates = first_boot::templates(&meta);
     let is_kernel_lt = meta.get("kernel_lt").is_some_and(|field| field.flag() == Some(true));
     let (disks, volume_groups) = spaces?;
-    let Extension { phone_home, network, requires_digest } = extension?;
+    let Extension { phone_home, network, requires_digest, netboot } = extension?;
 
     Some(Request {
         uid,
@@ -96,6 +99,8 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
         phone_home,
         network,
         requires_digest,
+        slave_name,
+        netboot,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -47,6 +48,24 @@ pub fn check() -> Result<()> {
         return Ok(());
     }
     Err(received())
+}
+
+/// Waits, and notices a signal soon.
+///
+/// # Errors
+/// `Interrupted` or `Terminated` once a signal was received.
+pub fn pause(how_long: Duration) -> Result<()> {
+    /// How late a signal is noticed at most.
+    const STEP: Duration = Duration::from_millis(100);
+    let until = Instant::now() + how_long;
+    loop {
+        check()?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(STEP));
+    }
 }
 
 /// The error for the signal that was received.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Released;
 use crate::commands::answer;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::http::{Client, Method, Response, Url};
+use crate::http::{Client, Method, Response, Url, excerpt};
 use crate::inventory::Inventory;
 use crate::netboot;
 use crate::report::Report;
@@ -89,7 +89,7 @@ impl Master {
                 let is_document =
                     serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&document).is_ok();
                 if !is_document {
-                    let said = answer::excerpt(&document);
+                    let said = excerpt(&document);
                     return Err(Error::new(
                         Kind::Master,
                         format!("{}: it answers 200 OK with no JSON object: {said}", asking()),
@@ -119,7 +119,7 @@ impl Master {
     /// Switches network boot off and reads it back.
     pub(super) fn netboot_off(&self, node: u64) -> Result<()> {
         match &self.token {
-            Some(token) => netboot::master_off(&self.client, &self.base, node, token),
+            Some(token) => netboot::master::off(&self.client, &self.base, node, token),
             None => Err(Error::new(Kind::Master, "switching network boot off: this boot has no token")),
         }
     }
@@ -148,6 +148,6 @@ fn accepted(response: Response) -> Result<()> {
     if (200..300).contains(&status) {
         return Ok(());
     }
-    let said = answer::body(response, ANSWER_LIMIT).map(|body| answer::excerpt(&body)).unwrap_or_default();
+    let said = answer::body(response, ANSWER_LIMIT).map(|body| excerpt(&body)).unwrap_or_default();
     Err(Error::new(Kind::Master, format!("it answers {words}: {said}")))
 }

@@ -9,12 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::Released;
 use super::master::{Master, Word};
-use crate::commands::discover::{Nailgun, pause};
+use crate::commands::discover::Nailgun;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Inventory;
 use crate::inventory::nailgun::Mode;
 use crate::report::{Outcome, Report, Reporter};
-use crate::sys::signal;
+use crate::sys::signal::{self, pause};
 
 /// How long the last event may take when the process was asked to end.
 const WHEN_ASKED_TO_END: Duration = Duration::from_secs(3);

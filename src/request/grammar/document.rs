@@ -1,6 +1,7 @@
 //! The top level, the sections that concern one machine's network, and the extensions.
 
 use super::meta::META;
+use super::netboot::NETBOOT;
 use super::simple::SIMPLE;
 use super::{Rule, Section, optional, required, unused};
 
@@ -23,7 +24,11 @@ pub static DOCUMENT: Section = Section {
         required("ks_meta", Rule::Object(&META), "everything about the system to install"),
         optional("bedplate", Rule::Object(&EXTENSION), "extensions, which Fuel ignores").secret(),
         unused("name", Rule::Scalar, "short host name, for Cobbler"),
-        unused("slave_name", Rule::Scalar, "name of the system in Cobbler"),
+        optional(
+            "slave_name",
+            Rule::Scalar,
+            "name of the system in Cobbler, for the one that switches network boot there",
+        ),
         unused("netboot_enabled", Rule::Scalar, "for Cobbler"),
         unused("power_type", Rule::Scalar, "for Cobbler"),
         unused("power_user", Rule::Scalar, "for Cobbler"),
@@ -80,6 +85,7 @@ static EXTENSION: Section = Section {
             Rule::Map { item: &Rule::Any, required: &["version"] },
             "cloud-init network-config of version 2, used as it is",
         ),
+        optional("netboot", Rule::Variants(&NETBOOT), "how network boot of the node is switched"),
     ]],
 };
 

@@ -5,6 +5,7 @@
 
 mod document;
 mod meta;
+mod netboot;
 mod simple;
 mod spaces;
 
@@ -159,7 +160,7 @@ mod tests {
 
     use super::{DOCUMENT, Presence, Rule, Section};
     use crate::request::findings::Findings;
-    use crate::request::nailgun;
+    use crate::request::{NetbootBackend, nailgun};
 
     const START: &str = "<!-- keys, written by a test of src/request/grammar -->\n";
     const END: &str = "<!-- end of keys -->\n";
@@ -194,11 +195,11 @@ mod tests {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// A document with an object of every section.
-    fn document_with_everything() -> Value {
+    /// A document with an object of every section, but that there is one of several ways to switch network boot.
+    fn document_with_everything(netboot: &str) -> Value {
         let mut document = fixture("02-controller-three-disks-raid-boot");
-        document["bedplate"] =
-            json!({"phone_home": {"url": "http://m/x"}, "network": {"version": 2, "renderer": "networkd"}});
+        document["bedplate"] = json!({"phone_home": {"url": "http://m/x"}, "network": {"version": 2, "renderer": "networkd"},
+                   "netboot": {"type": netboot}});
         let disk = &mut document["ks_meta"]["pm_data"]["ks_spaces"][0];
         disk["expect"] = json!({"serial": "x", "min_size": 1, "max_size": 2});
         let volumes = disk["volumes"].as_array_mut().unwrap();
@@ -209,9 +210,14 @@ mod tests {
 
     #[test]
     fn readers_read_every_key_that_is_marked_as_used_and_no_other() {
-        let (request, findings) = nailgun::read(&document_with_everything(), Findings::default());
-        assert_eq!(findings.violations, []);
-        assert!(request.is_some());
+        let mut asked = BTreeSet::new();
+        for netboot in NetbootBackend::ALL {
+            let document = document_with_everything(netboot.as_str());
+            let (request, findings) = nailgun::read(&document, Findings::default());
+            assert_eq!(findings.violations, []);
+            assert_eq!(request.unwrap().netboot.unwrap().backend, Some(netboot));
+            asked.extend(findings.asked);
+        }
         let used: BTreeSet<_> = sections()
             .into_iter()
             .flat_map(|section| section.keys().map(move |key| (section.name, key)))
@@ -219,7 +225,7 @@ mod tests {
             .map(|(section, key)| (section, key.name))
             .collect();
         // A key that the grammar does not know, or knows as unused, panics where it is asked for.
-        assert_eq!(findings.asked, used);
+        assert_eq!(asked, used);
     }
 
     #[test]
@@ -255,7 +261,15 @@ mod tests {
                 "bmap",
                 "password",
                 "hashed_password",
-                "url"
+                "url",
+                "url",
+                "password",
+                "url",
+                "headers",
+                "token",
+                "body",
+                "check_url",
+                "check_body"
             ]
         );
     }
