@@ -73,6 +73,7 @@ test-quick: ## tests that need neither root nor a virtual machine
 	$(CARGO) test --locked --features $(CHECKED) -- --skip needs_root
 
 test-root: ## tests that need root and no virtual machine
+	@packaging/cobbler/venv.sh >/dev/null
 	$(CARGO) test --locked --features $(CHECKED) -- needs_root
 
 schema: ## write docs/schema anew from the types

@@ -13,6 +13,8 @@ packages=(
     mmdebstrap cpio zstd pigz e2fsprogs dosfstools mtools bmap-tools
     # what tests and a local run call on files and loop devices
     fdisk gdisk lvm2 mdadm xfsprogs btrfs-progs dmsetup udev kmod
+    # a Cobbler of the Python Package Index to speak to
+    python3-venv python3-dev libmagic1 rsync
     # virtual machines and their network
     qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2
     # lint, and the validator of the schemas
