@@ -102,7 +102,7 @@ fuzz: ## foreign bytes for everything that reads them (cargo-fuzz, nightly; FUZZ
 	sh fuzz/seed.sh
 	cd fuzz && $(CARGO) +nightly fuzz run request -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
 	cd fuzz && $(CARGO) +nightly fuzz run plan -- -max_total_time=$(FUZZ_SECONDS) -dict=corpus/words.dict
-	cd fuzz && for target in qcow2 bmap packed split archive sums; do \
+	cd fuzz && for target in qcow2 bmap packed split archive sums xmlrpc; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 bench: bench-plan bench-master bench-image ## what is promised in numbers, beside other programs (root)

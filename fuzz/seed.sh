@@ -53,3 +53,14 @@ for format in v7 ustar oldgnu gnu pax; do
 done
 cp "$made/text" "$made/image.img"
 (cd "$made" && { sha256sum image.img; md5sum -b image.img; sha1sum --tag image.img; }) >corpus/sums/all
+
+# Answers as Python's XML-RPC writes them, which Cobbler uses.
+mkdir -p corpus/xmlrpc
+python3 - <<'PYTHON'
+import xmlrpc.client as x
+system = {"name": "node-1", "netboot_enabled": True, "owners": ["admin"], "depth": 2, "comment": "<a> & \"b\"", "ctime": 1.5,
+          "interfaces": {"eth0": {"mac_address": "52:54:00:77:00:01", "static": False}}}
+answers = {"system": (system,), "none": ("~",), "token": ("a+b/c==",), "names": (["node-1"],), "fault": x.Fault(1, "login failed (x)")}
+for name, answer in answers.items():
+    open("corpus/xmlrpc/" + name, "w").write(x.dumps(answer, methodresponse=True))
+PYTHON
