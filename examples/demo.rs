@@ -62,7 +62,7 @@ fn main() {
 
 /// The story; returns the command line of a login.
 fn show(scenario: &Scenario, is_kept: bool) -> String {
-    let mut journey = Journey::begin(scenario, harness::slots::cores().min(2), is_kept);
+    let mut journey = Journey::begin(scenario, harness::slots::cores().min(2), is_kept, "");
     if is_kept {
         remember(scenario.folder(), &journey);
     }

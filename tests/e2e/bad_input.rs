@@ -25,6 +25,10 @@ const REQUEST: i32 = 10;
 const HARDWARE: i32 = 11;
 const REFUSED: i32 = 12;
 const IMAGE: i32 = 13;
+const MASTER: i32 = 16;
+
+/// The way that Astute goes: its lock around our command.
+const PROVISION: &str = "flock -n /var/lock/provision.lock provision";
 
 /// The node in its bootstrap, and the disk that nothing good comes to.
 pub struct Bench<'a> {
@@ -50,6 +54,7 @@ pub fn all(bench: &mut Bench) {
     serve_images(bench.server);
     documents(bench);
     disks_in_use(bench);
+    nobody_to_switch_netboot(bench);
     images(bench);
     assert!(bench.faults.is_empty(), "bad input:\n{}", bench.faults.join("\n"));
 }
@@ -93,6 +98,15 @@ fn disks_in_use(bench: &mut Bench) {
     let output = bench.ssh.feed(script, &good, 40);
     bench.judge("not root", &output, REFUSED, &["root"]);
     bench.is_untouched("not root", &before);
+}
+
+/// Whoever is to switch network boot off at the end of the run is asked before anything is written.
+fn nobody_to_switch_netboot(bench: &mut Bench) {
+    let good = bytes(&bench.document("good", ROOT_MIB));
+    let provision = "umask 077; echo pass >/tmp/password; bedplate provision --netboot-off --netboot-timeout 1 \
+                     --cobbler-url http://10.0.2.2:1/cobbler_api --cobbler-user u --cobbler-password-file /tmp/password";
+    let culprits = ["looking for this node in Cobbler: 3 attempts", "http://10.0.2.2:1/cobbler_api"];
+    bench.case_of(provision, "Cobbler down", &good, MASTER, &culprits, Leaves::Untouched);
 }
 
 fn images(bench: &mut Bench) {
@@ -145,11 +159,13 @@ impl Bench<'_> {
     }
 
     fn case(&mut self, name: &str, document: &[u8], code: i32, culprits: &[&str], leaves: Leaves) {
+        self.case_of(PROVISION, name, document, code, culprits, leaves);
+    }
+
+    fn case_of(&mut self, run: &str, name: &str, document: &[u8], code: i32, culprits: &[&str], leaves: Leaves) {
         let before = self.content();
-        // The way that Astute goes: its lock around our command.
-        let script =
-            "cat > /tmp/provision.json && flock -n /var/lock/provision.lock provision; code=$?; sync; exit $code";
-        let output = self.ssh.feed(script, document, 120);
+        let script = format!("cat > /tmp/provision.json && {{ {run}; }}; code=$?; sync; exit $code");
+        let output = self.ssh.feed(&script, document, 120);
         self.judge(name, &output, code, culprits);
         match leaves {
             Leaves::Untouched => self.is_untouched(name, &before),

@@ -1,9 +1,8 @@
 //! Pull: a node that nobody knows is discovered, released by a person, installs itself and reports home.
 
-use std::collections::BTreeSet;
-
 use bedplate::report::EventKind;
 
+use crate::harness::http::{Reply, Server};
 use crate::harness::installed;
 use crate::harness::journey::Journey;
 use crate::harness::scenario::{self, Scenario};
@@ -12,7 +11,9 @@ use crate::harness::ssh::Ssh;
 #[test]
 fn pull() {
     scenario::run("pull", |scenario| {
-        let mut journey = Journey::begin(scenario, 1, false);
+        let pxe = Server::start();
+        pxe.route("/pxe/", |_| Reply::text("done"));
+        let mut journey = Journey::begin(scenario, 1, false, &switched_by(&pxe, &scenario.secret("pxe-token")));
         let blank = journey.system.content();
         journey.is_discovered();
         let now = journey.system.content();
@@ -21,9 +22,11 @@ fn pull() {
         let plan = journey.release();
         assert!(plan.contains("SYSTEM"), "the operator is shown a plan that names the disk: {plan}");
         let root = journey.node.ssh("root", scenario.key());
-        let mut steps = BTreeSet::new();
+        let mut steps = Vec::new();
         journey.is_provisioned(|event| {
-            if event.kind == EventKind::StepStarted && steps.insert(event.step.clone()) {
+            let step = event.step.clone().unwrap_or_default();
+            if event.kind == EventKind::StepStarted && !steps.contains(&step) {
+                steps.push(step);
                 if steps.len() == 1 {
                     look_into_the_bootstrap(scenario, &root);
                 }
@@ -31,6 +34,8 @@ fn pull() {
             }
         });
         assert!(steps.len() > 3, "steps that the master was told of: {steps:?}");
+        assert_eq!(steps[steps.len() - 3..], ["verify", "keep-report", "netboot-off"], "the last steps of the run");
+        is_switched_once(&pxe, journey.node.mac());
 
         let account = journey.is_ready();
         let hostname = journey.details()["phone_home"]["hostname"].as_str().unwrap_or_default().to_owned();
@@ -43,6 +48,21 @@ fn pull() {
         nothing_arms_itself_again(&mut journey, &account);
         scenario.tell(&format!("the master used {:.1} CPU s", journey.master.cpu_seconds()));
     });
+}
+
+/// What a profile says of a service that switches network boot beside the master.
+fn switched_by(pxe: &Server, token: &str) -> String {
+    format!(
+        "\n[extra.bedplate.netboot]\ntype = \"hook\"\nurl = \"{}/pxe/{{{{mac}}}}\"\ntoken = \"{token}\"\n\
+         body = '{{\"netboot\": {{{{enabled}}}}}}'\n",
+        pxe.url()
+    )
+}
+
+fn is_switched_once(pxe: &Server, mac: &str) {
+    let calls: Vec<_> = pxe.requests("/pxe/").into_iter().map(|it| (it.method, it.path, it.body)).collect();
+    let expected = ("POST".to_owned(), format!("/pxe/{mac}"), b"{\"netboot\": false}".to_vec());
+    assert_eq!(calls, [expected], "calls of the service that switches network boot");
 }
 
 /// While the node installs itself: its processes and logs.

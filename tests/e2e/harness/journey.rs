@@ -43,14 +43,14 @@ pub struct Journey<'a> {
 }
 
 impl<'a> Journey<'a> {
-    /// Starts the master and switches the node on.
+    /// Starts the master and switches the node on. Something further may stand at the end of the profile.
     #[track_caller]
-    pub fn begin(scenario: &'a Scenario, cpus: usize, is_kept: bool) -> Self {
+    pub fn begin(scenario: &'a Scenario, cpus: usize, is_kept: bool, further: &str) -> Self {
         let (bootstrap, image) = (Bootstrap::find(), OsImage::find());
         let key = ssh::kernel_line_key(scenario.key());
         let kernel_args = format!("console=ttyS0 bedplate.ssh-key={key}");
         let password = scenario.secret("operator-password");
-        let profile = profile(&image, &scenario.key().public(), &password);
+        let profile = profile(&image, &scenario.key().public(), &password) + further;
         let profiles = [(PROFILE, profile)];
         let site = Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, profiles: &profiles };
         let master = Master::start(scenario, &site, is_kept);
@@ -167,6 +167,7 @@ fn secrets_of(request: &Value) -> Vec<String> {
     let mut values: Vec<Value> = passwords.chain([meta["mco_pskey"].clone(), meta["mco_password"].clone()]).collect();
     let home = request["bedplate"]["phone_home"]["url"].as_str().and_then(|url| url.rsplit('/').next());
     values.extend(home.map(Value::from));
+    values.push(request["bedplate"]["netboot"]["token"].clone());
     values.iter().filter_map(Value::as_str).filter(|value| value.len() >= SHORTEST_SECRET).map(str::to_owned).collect()
 }
 
