@@ -83,7 +83,7 @@ static IMAGE: Section = Section {
             .secret(),
         optional("digests", Rule::List(&Rule::Text), "extension: of the file as published, `ALGORITHM:HEX`"),
         optional("raw_digests", Rule::List(&Rule::Text), "extension: of the unpacked image, `ALGORITHM:HEX`"),
-        optional("minisign_key", Rule::Text, "extension: public key; the file must be signed with it"),
+        optional("minisign_key", Rule::Text, "extension: public key; the file must be signed with it; not for `qcow2`, which is read in parts"),
         optional(
             "signature",
             Rule::Text,
