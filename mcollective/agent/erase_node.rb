@@ -2,7 +2,7 @@
 
 require "fileutils"
 require "json"
-require "open3"
+require "tempfile"
 
 module MCollective
   module Agent
@@ -12,6 +12,8 @@ module MCollective
       SYSTEM_TYPE_FILE = "/etc/nailgun_systemtype"
       # The orchestrator must have its answer before the node is gone.
       SECONDS_TO_ANSWER = 5
+      # A program that hangs in a dead disk cannot be ended. The node is to restart nevertheless, within the DDL's timeout.
+      SECONDS_TO_ERASE = 25
 
       def startup_hook
         @bedplate = @config.pluginconf.fetch("erase_node.bedplate", "/usr/bin/bedplate")
@@ -69,11 +71,22 @@ module MCollective
         command = [@bedplate, "erase-node", "--json"]
         command << "--dry-run" if dry_run
         command << "--in-use" if system_type == "target"
-        out, err, status = Open3.capture3(*command, :stdin_data => "")
+        out, err, status = run(command)
         tell(out)
-        raise "#{command.join(' ')}: #{fault(err, status)}" unless status.success?
+        raise "#{command.join(' ')}: #{fault(err, status)}" unless status&.success?
 
         !dry_run
+      end
+
+      # Standard output and error, and how it ended; no end when it did not.
+      def run(command)
+        Tempfile.create("out") do |out|
+          Tempfile.create("err") do |err|
+            waiter = Process.detach(Process.spawn(*command, :in => "/dev/null", :out => out, :err => err))
+            ended = waiter.join(SECONDS_TO_ERASE)
+            [File.read(out), File.read(err), ended&.value]
+          end
+        end
       end
 
       def tell(out)
@@ -85,7 +98,11 @@ module MCollective
       end
 
       def fault(err, status)
-        "#{err.strip.gsub("\n", "; ")} (#{status.exitstatus ? "exit code #{status.exitstatus}" : "signal #{status.termsig}"})"
+        ending = if status.nil? then "no end within #{SECONDS_TO_ERASE} s"
+                 elsif status.exitstatus then "exit code #{status.exitstatus}"
+                 else "signal #{status.termsig}"
+                 end
+        "#{err.strip.gsub("\n", '; ')} (#{ending})"
       end
 
       def system_type

@@ -1,6 +1,9 @@
 //! `erase-node`: no disk of this node starts any more; what lies on the disks stays. It is what Astute's `erase_node` does.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use serde::Serialize;
@@ -15,8 +18,11 @@ use crate::sys::boot_sector::{self, BootSector, Claim};
 /// Contents of a whole disk, in libblkid's words, that leave its first sector to whoever starts it.
 const FIRST_SECTOR_FREE: [&str; 7] = ["LVM2_member", "btrfs", "ext2", "ext3", "ext4", "iso9660", "swap"];
 
+/// A disk that has not answered by then is told as failed; one that spins up takes about ten seconds. Astute waits for 40.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Options of `erase-node`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Show what would be done; touches nothing
     #[arg(long)]
@@ -89,10 +95,43 @@ pub fn run(args: &Args) -> Result<()> {
     if disks.is_empty() {
         warn!("no disk was found: nothing is erased");
     }
-    let erasure =
-        Erasure { dry_run: args.dry_run, disks: disks.iter().map(|disk| erase(disk, args)).collect::<Vec<_>>() };
+    let options = args.clone();
+    let erasure = Erasure { dry_run: args.dry_run, disks: on_all(&disks, PATIENCE, move |disk| erase(disk, &options)) };
     print(&if args.json { json(&erasure)? } else { words(&erasure) })?;
     failure(&erasure).map_or(Ok(()), Err)
+}
+
+/// Does something to all disks at once: one that is dead must not keep the others.
+fn on_all<F>(disks: &[Disk], patience: Duration, act: F) -> Vec<DiskErasure>
+where
+    F: Fn(&Disk) -> DiskErasure + Send + Sync + 'static,
+{
+    let (answer, answers) = mpsc::channel();
+    let act = Arc::new(act);
+    for (index, disk) in disks.iter().enumerate() {
+        let (answer, act, of_thread) = (answer.clone(), Arc::clone(&act), disk.clone());
+        // Not joined: it may hang in its disk for ever.
+        let acting = move || {
+            // Nobody listens any more when the disk was too slow.
+            let _unheard = answer.send((index, act(&of_thread)));
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("erase {}", disk.name)).spawn(acting) {
+            warn!("{}: {error}", disk.device);
+        }
+    }
+    drop(answer);
+    let mut told = vec![None; disks.len()];
+    let deadline = Instant::now() + patience;
+    // It ends when all have answered, too: no sender is left then.
+    while let Ok((index, erasure)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        told[index] = Some(erasure);
+    }
+    let silent = |disk: &Disk| DiskErasure {
+        device: disk.device.clone(),
+        outcome: Outcome::Failed,
+        reason: Some(format!("no answer within {:.1} s", patience.as_secs_f64())),
+    };
+    disks.iter().zip(told).map(|(disk, told)| told.unwrap_or_else(|| silent(disk))).collect()
 }
 
 fn erase(disk: &Disk, args: &Args) -> DiskErasure {
@@ -221,6 +260,27 @@ mod tests {
         assert_eq!(decide(&sector(false), Some("xfs")), Decision::Leave(reason));
         let reason = "the whole disk is vfat, whose data lie in the boot sector".to_owned();
         assert_eq!(decide(&sector(true), Some("vfat")), Decision::Refuse(reason));
+    }
+
+    #[test]
+    fn dead_disk_does_not_keep_the_others() {
+        let disks = ["sda", "sdb", "sdc"].map(|name| Disk::unknown(name, Bytes::mib(8)));
+        let told = on_all(&disks, Duration::from_millis(300), |disk| {
+            if disk.name == "sdb" {
+                loop {
+                    std::thread::park();
+                }
+            }
+            DiskErasure { device: disk.device.clone(), outcome: Outcome::Erased, reason: None }
+        });
+        let told: Vec<_> =
+            told.iter().map(|disk| (disk.device.as_str(), disk.outcome, disk.reason.as_deref())).collect();
+        let expected = [
+            ("/dev/sda", Outcome::Erased, None),
+            ("/dev/sdb", Outcome::Failed, Some("no answer within 0.3 s")),
+            ("/dev/sdc", Outcome::Erased, None),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
