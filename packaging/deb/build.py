@@ -20,7 +20,7 @@ import tempfile
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # What Debian's policy has packed in a package's documentation.
-PACKED = ("CHANGELOG.md", "NOTICE")
+PACKED = ("changelog", "NOTICE")
 PACKED_FROM = 4096
 
 
@@ -116,7 +116,7 @@ def document(folder, name, version, deb):
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(REPOSITORY / deb["license-file"], folder / "copyright")
     when = email.utils.formatdate(int(os.environ["SOURCE_DATE_EPOCH"]))
-    entry = f"{name} ({version}) unstable; urgency=medium\n\n  * What changed is told in CHANGELOG.md of the project.\n\n"
+    entry = f"{name} ({version}) unstable; urgency=medium\n\n  * What changed is told in the changelog of bedplate.\n\n"
     pack(f"{entry} -- {deb['maintainer']}  {when}\n".encode(), folder / "changelog.Debian.gz")
     for path in folder.iterdir():
         if path.name in PACKED or (path.suffix == ".md" and path.stat().st_size > PACKED_FROM):
