@@ -243,6 +243,21 @@ fn puppet_runs_in_the_background(node: &mut Node, _: &Disks) {
         assert_eq!(answer.data("resources")["failed"], failed, "{}", node.ask("cat /var/log/puppet.log"));
     }
     assert_eq!(node.ask("cmp /tmp/provision.json /srv/good && echo same"), "same\n");
+
+    // Astute stops a deployment: puppet ends, and stays away until it is enabled.
+    let run = json!({ "manifest": "/etc/puppet/shell_manifests/good.pp" });
+    let ask = |node: &mut Node, action| {
+        let answer = node.conductor().call("puppetd", action, &run);
+        (answer.code(), answer.message().to_owned(), answer.data("status").clone())
+    };
+    assert_eq!(ask(node, "runonce").0, 0);
+    let process = node.ask("cut -d' ' -f1 /run/bedplate-puppet/process");
+    assert_eq!(ask(node, "stop_and_disable").0, 0);
+    assert_eq!(node.ask(&format!("kill -0 {} 2>/dev/null || echo ended", process.trim())), "ended\n");
+    assert_eq!(ask(node, "runonce"), (1, "puppet is disabled".to_owned(), Value::Null));
+    assert_eq!(ask(node, "status"), (0, "OK".to_owned(), json!("disabled")));
+    assert_eq!(ask(node, "enable").0, 0);
+    assert_eq!(ask(node, "status"), (0, "OK".to_owned(), json!("stopped")));
 }
 
 fn boot_sectors_are_erased(node: &mut Node, disks: &Disks) {
