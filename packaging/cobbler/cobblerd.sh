@@ -1,7 +1,8 @@
 #!/bin/bash
 # cobblerd.sh ENVIRONMENT STATE PORT [SERVER]: becomes a cobblerd that answers XML-RPC on this port of the loopback (root).
 # Its paths are fixed, so that it runs in a mount name space of its own where they lie below STATE: STATE/tftpboot is what
-# it writes for TFTP. STATE/password holds the password of the user `cobbler`. SERVER is the address that it tells nodes.
+# it writes for TFTP. The folders that these are mounted over are made, and stay, empty. STATE/password holds the password
+# of the user `cobbler`. SERVER is the address that it tells nodes.
 set -euo pipefail
 environment=$1 state=$2 port=$3 server=${4:-127.0.0.1}
 

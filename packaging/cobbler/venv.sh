@@ -19,6 +19,8 @@ main() {
     environment=$(cache_dir)/cobbler-$(digest_of "$(python3 --version)" -- packaging/cobbler/requirements.txt packaging/cobbler/venv.sh)
     lock cobbler
     if [ -n "${REFRESH:-}" ] || [ ! -d "$environment" ]; then
+        # shellcheck disable=SC2064 # the name as it is now
+        trap "rm -rf '$environment.new.$$'" EXIT
         make_environment "$environment.new.$$"
         publish "$environment"
         forget_older "$(cache_dir)/cobbler-" "$environment"

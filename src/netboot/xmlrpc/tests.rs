@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn result(value: &str) -> Result<Value, String> {
@@ -92,4 +94,78 @@ fn values_deep_in_each_other_are_refused_and_not_followed() {
     };
     assert!(nested(DEEPEST).is_ok());
     assert_eq!(nested(100_000).unwrap_err(), "expected at most 32 values in each other, found more");
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Nil),
+        any::<bool>().prop_map(Value::Flag),
+        any::<i64>().prop_map(Value::Integer),
+        "[ -~\\n\u{e9}\u{1f600}]{0,12}".prop_map(Value::Text),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::btree_map("[ -~]{0,6}", inner, 0..4).prop_map(Value::Members),
+        ]
+    })
+}
+
+/// Pieces of answers in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "<methodResponse>",
+        "</methodResponse>",
+        "<params>",
+        "<param>",
+        "</param>",
+        "</params>",
+        "<fault>",
+        "<value>",
+        "</value>",
+        "<value/>",
+        "<array>",
+        "<data>",
+        "</data>",
+        "</array>",
+        "<struct>",
+        "<member>",
+        "<name>",
+        "</name>",
+        "</member>",
+        "</struct>",
+        "<int>",
+        "7",
+        "</int>",
+        "<nil/>",
+        "&lt;",
+        "&#0;",
+        "&x;",
+        "<![CDATA[",
+        "]]>",
+        "<!--",
+        "-->",
+        "<!DOCTYPE a>",
+        "\u{e9}",
+        "<",
+        ">",
+        "\"",
+    ]);
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_what_is_read(value in values()) {
+        let call = call("m", std::slice::from_ref(&value)).unwrap();
+        let (_, rest) = call.split_once("<params>").unwrap();
+        let (param, _) = rest.split_once("</params>").unwrap();
+        prop_assert_eq!(answer(&format!("<methodResponse><params>{param}</params></methodResponse>")), Ok(Answer::Result(value)));
+    }
+
+    #[test]
+    fn nothing_that_is_read_ends_in_a_panic(text in pieces()) {
+        let _any = answer(&text);
+        let _deeper = result(&text);
+    }
 }
