@@ -37,6 +37,7 @@ impl ImageOptions {
     pub fn settle(&mut self, settings: &Settings) {
         self.max_window = self.max_window.or(settings.max_window);
         self.proof.require_digest |= settings.require_digest;
+        self.report = self.report.take().or_else(|| settings.report.clone());
     }
 
     /// Adds to a job what the options say by themselves, and has signals end it.

@@ -11,6 +11,7 @@ pub mod netboot;
 pub mod plan;
 pub mod proof;
 pub mod provision;
+mod report_file;
 pub mod side_car;
 #[cfg(test)]
 mod testing;

@@ -12,7 +12,7 @@ use std::time::Instant;
 use log::warn;
 
 use super::netboot::SwitchOff;
-use super::{plan as plan_command, side_car, verify as verify_command};
+use super::{plan as plan_command, report_file, side_car, verify as verify_command};
 use crate::configdrive;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::execute::{self, Done, Inputs, Run};
@@ -22,7 +22,7 @@ use crate::netboot::{Backend, State};
 use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
-use crate::sys::{files, memory};
+use crate::sys::memory;
 use crate::units::MaxWindow;
 use crate::verify;
 
@@ -90,6 +90,10 @@ pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Clien
     let has_begun = lock.is_ok();
     if has_begun {
         reporter.run_started(concat!("bedplate ", env!("CARGO_PKG_VERSION")));
+        // Whether it can be written is told at the end, when there is something to tell.
+        if let Err(error) = report_file::begin(&options.report, reporter.id()) {
+            warn!("{error}");
+        }
     }
     let result = lock.and_then(|lock| {
         let result = session.attempt(document);
@@ -103,7 +107,7 @@ pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Clien
     if !has_begun {
         return report;
     }
-    if let Err(error) = save(&report, &options.report) {
+    if let Err(error) = report_file::save(&report, &options.report) {
         warn!("{error}");
         report.warnings.push(error.to_string());
     }
@@ -256,12 +260,6 @@ fn disk_states(plan: &Plan, done: &Done, is_good: bool) -> BTreeMap<String, Disk
         }
     };
     plan.layout.disks.iter().map(|disk| (disk.device.clone(), state(&disk.device))).collect()
-}
-
-/// Writes the report whole or not at all, for root alone.
-fn save(report: &Report, path: &Path) -> Result<()> {
-    let text = serde_json::to_vec_pretty(report).context(Kind::Bug, || "writing the report as JSON")?;
-    files::replace_private(path, &text)
 }
 
 /// Leaves the report and the log with the installed system, for whoever asks later how it came to be.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::image_options::ImageOptions;
-use crate::error::Result;
+use super::report_file;
 use crate::http::Client;
 use crate::image::{self, Job, Location, TargetKind, Written};
 use crate::report::{DiskState, ErrorReport, Outcome, Report, Reporter, StepReport};
-use crate::sys::{files, memory};
+use crate::sys::memory;
 
 /// Streams one image to a block device or a regular file, and proves it there.
 ///
@@ -77,7 +77,14 @@ pub(super) fn carry_out(
     let (source, target) = (&job.source, job.target_names());
     reporter.run_started(&format!("{} {source} to {target}", words.gerund));
     reporter.step_started(&job.step, &format!("{} {source} to {target}", words.verb));
-    let written = act(job);
+    let begun = report_file.map_or(Ok(()), |path| {
+        report_file::require_apart(path, job).and_then(|()| report_file::begin(path, reporter.id()))
+    });
+    let has_begun = begun.is_ok();
+    let written = match begun {
+        Ok(()) => act(job),
+        Err(error) => Written { outcome: Err(error), state: Some(DiskState::Untouched) },
+    };
     match &written.outcome {
         Ok(images) => reporter.step_finished(&job.step, images.first().map(|image| image.bytes_written)),
         Err(error) => reporter.step_failed(&job.step, error),
@@ -85,7 +92,7 @@ pub(super) fn carry_out(
     let mut report = report_of(job, &written, reporter.id());
     report.seconds = began.elapsed().as_secs_f64();
     report.peak_memory = memory::peak();
-    let saved = report_file.map_or(Ok(()), |path| save(&report, path));
+    let saved = report_file.filter(|_| has_begun).map_or(Ok(()), |path| report_file::save(&report, path));
     match (&written.outcome, &saved) {
         (Ok(_), Ok(())) => reporter.run_finished(words.done, None),
         (Err(error), _) => reporter.run_finished(words.failed, Some(error)),
@@ -106,6 +113,10 @@ fn report_of(job: &Job, written: &Written, run: String) -> Report {
         Err(error) => (Outcome::Failed, Some(ErrorReport::of(error, Some(&job.step)))),
     };
     let images: Vec<_> = written.outcome.iter().flatten().cloned().collect();
+    let unproved = images.iter().find(|image| !image.proved);
+    let warnings = unproved.map(|image| format!("{}: nothing proves this image: no digest, no size", image.source));
+    let warnings: Vec<_> = warnings.into_iter().collect();
+    warnings.iter().for_each(|words| log::warn!("{words}"));
     let steps = images.first().map(|image| StepReport {
         step: job.step.clone(),
         seconds: image.seconds,
@@ -120,17 +131,10 @@ fn report_of(job: &Job, written: &Written, run: String) -> Report {
         disks: job.targets.iter().filter_map(|it| Some((it.display().to_string(), written.state?))).collect(),
         steps: steps.into_iter().collect(),
         images,
-        warnings: Vec::new(),
+        warnings,
         seconds: 0.0,
         peak_memory: None,
     }
-}
-
-fn save(report: &Report, path: &Path) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(report)
-        .map_err(|cause| crate::error::Error::bug(format!("writing the report as JSON: {cause}")))?;
-    json.push(b'\n');
-    files::replace_private(path, &json).map_err(|error| error.within("saving the report"))
 }
 
 #[cfg(test)]
@@ -139,6 +143,7 @@ mod tests {
 
     use super::*;
     use crate::http::{Proxies, Settings};
+    use crate::scratch::Scratch;
     use crate::units::Bytes;
 
     #[derive(Debug, clap::Parser)]
@@ -183,9 +188,8 @@ mod tests {
 
     #[test]
     fn report_is_saved_after_success_and_failure() {
-        let folder = std::env::temp_dir().join(format!("bedplate-write-image-{}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
-        let (source, target, saved) = (folder.join("i.img"), folder.join("t.img"), folder.join("report.json"));
+        let scratch = Scratch::new();
+        let (source, target, saved) = (scratch.path("i.img"), scratch.path("t.img"), scratch.path("report.json"));
         std::fs::write(&source, [7; 5000]).unwrap();
         let line = format!("{} {} --report {}", source.display(), target.display(), saved.display());
         let mut options = parse(&line).unwrap();
@@ -203,11 +207,17 @@ mod tests {
         assert_eq!((error.kind, error.code), (crate::error::Kind::Image, 13));
         assert_eq!(error.step, Some(format!("write-image {}", target.display())));
 
+        assert!(report.warnings.is_empty());
         options.image.size = None;
+        let report = run(&options, &Reporter::new("r4", Vec::new()), &client());
+        let words = format!("{}: nothing proves this image: no digest, no size", source.display());
+        assert_eq!((report.outcome, report.warnings), (Outcome::Done, vec![words]));
+
+        std::fs::write(&target, "before").unwrap();
         options.image.report = Some(PathBuf::from("/proc/no/report.json"));
         let report = run(&options, &Reporter::new("r3", Vec::new()), &client());
         assert_eq!(report.outcome, Outcome::Failed);
         assert!(report.error.unwrap().message.starts_with("saving the report: writing /proc/no/report.json: "));
-        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"before", "it is known before anything is written");
     }
 }

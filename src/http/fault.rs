@@ -189,6 +189,9 @@ fn certificate_words(error: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { presented, .. } => {
             format!("its certificate is for another name: {}", presented.join(", "))
         }
+        CertificateError::Other(cause) if cause.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is that of an authority, not of a server (basicConstraints CA:TRUE)".to_owned()
+        }
         CertificateError::Revoked => "its certificate is revoked".to_owned(),
         other => format!("its certificate is not valid: {other}"),
     }

@@ -147,6 +147,11 @@ impl Proxies {
             Scheme::Https => ("https_proxy", &self.https),
         };
         let Some(address) = address else { return Ok(None) };
+        let scheme = address.reveal().split_once("://").map_or("http", |(scheme, _)| scheme).to_ascii_lowercase();
+        if !matches!(scheme.as_str(), "http" | "https") {
+            let words = format!("reading the address in {variable}: expected a proxy that speaks http, found {scheme}");
+            return Err(Error::new(Kind::Usage, words));
+        }
         // The address itself may hold a password, so the error does not show it.
         let proxy =
             Proxy::new(address.reveal()).context(Kind::Usage, || format!("reading the address in {variable}"))?;
@@ -157,6 +162,21 @@ impl Proxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn proxies_that_do_not_speak_http_are_refused() {
+        for address in ["socks5://u:hunter2@p:1080", "SOCKS4://p", "ftp://p"] {
+            let proxies = Proxies { http: Some(Secret::new(address)), ..Proxies::default() };
+            let error = proxies.proxy(Scheme::Http).unwrap_err();
+            let scheme = address.split_once(':').unwrap().0.to_lowercase();
+            let words = format!("reading the address in http_proxy: expected a proxy that speaks http, found {scheme}");
+            assert_eq!((error.kind(), error.to_string()), (Kind::Usage, words));
+        }
+        for address in ["http://p:3128", "p:3128"] {
+            let proxies = Proxies { http: Some(Secret::new(address)), ..Proxies::default() };
+            assert!(proxies.proxy(Scheme::Http).unwrap().is_some(), "{address}");
+        }
+    }
 
     #[test]
     fn proxies_are_read_by_scheme_and_capital_http_proxy_is_not_believed() {

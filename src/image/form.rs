@@ -35,7 +35,7 @@ impl Form {
     /// Looks at the first bytes of a stream, at most 512.
     #[must_use]
     pub fn of(head: &[u8]) -> Self {
-        const MARKS: [(&[u8], Form); 12] = [
+        const MARKS: [(&[u8], Form); 17] = [
             (b"\x1f\x8b\x08", Form::Gzip),
             (b"\x28\xb5\x2f\xfd", Form::Zstd),
             (b"\xfd7zXZ\x00", Form::Xz),
@@ -49,6 +49,11 @@ impl Form {
             (b"\x89LZO\x00\x0d\x0a\x1a\x0a", Form::Other("lzop")),
             (b"7z\xbc\xaf\x27\x1c", Form::Other("a 7z archive")),
             (b"\x1f\x9d", Form::Other("a file of compress")),
+            (b"KDMV", Form::Other("vmdk")),
+            (b"# Disk DescriptorFile", Form::Other("vmdk")),
+            (b"<<< ", Form::Other("vdi")),
+            (b"vhdxfile", Form::Other("vhdx")),
+            (b"conectix", Form::Other("vhd")),
         ];
         if head.is_empty() {
             return Self::Empty;
@@ -146,6 +151,8 @@ mod tests {
         assert_eq!(Form::of(b"\xef\xbb\xbf \r\n<!DOCTYPE html>"), Form::Html);
         assert_eq!(Form::of(b"<HTML><body>"), Form::Html);
         assert_eq!(Form::of(&[0; 512]), Form::Raw);
+        assert_eq!(Form::of(b"<<< QEMU VM Virtual Disk Image >>>\n"), Form::Other("vdi"));
+        assert_eq!(Form::of(b"KDMV\x01\0\0\0"), Form::Other("vmdk"));
         assert_eq!(Form::of(b"\x02\x21\x4c\x18\x00"), Form::Other("lz4 in its legacy format"));
         let lzma = [&[0x5d, 0, 0, 0x80, 0][..], &[0xff; 8], b"x"].concat();
         assert_eq!(Form::of(&lzma), Form::Other("lzma without the frame of xz"));

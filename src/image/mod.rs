@@ -6,6 +6,7 @@
 //! [`probe`] asks beforehand whether an image is there and is what the request says, so that nothing is destroyed for one
 //! that is not.
 
+mod apart;
 mod archive;
 pub mod beside;
 mod bmap;

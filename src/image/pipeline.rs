@@ -36,6 +36,7 @@ use super::proof::ReadBack;
 use super::split::Splitter;
 use super::unpack::Codec;
 use super::writer::{Body, Writer};
+use super::writing::of_target;
 
 /// What flows, and what bounds it.
 pub(super) struct Flow<R> {
@@ -66,6 +67,8 @@ pub(super) enum Feed<R> {
 
 /// A target of the image.
 pub(super) struct Outlet<'m, M> {
+    /// Where there are several: which it is.
+    pub(super) name: Option<String>,
     pub(super) medium: &'m mut M,
     /// What reads back what was written, where it is read back.
     pub(super) read_back: Option<ReadBack>,
@@ -112,6 +115,7 @@ pub(super) fn run<R: Read + Send + 'static, M: Medium>(
             let (events, stop) = (events.clone(), &stop);
             let run = move || {
                 let outcome = write(&to_write, outlet, size, stop, position);
+                let outcome = outcome.map_err(|error| of_target(error, outlet.name.as_deref()));
                 // Whoever does not listen any more has an error already.
                 let _over = events.send(Event::Written(number, outcome));
             };

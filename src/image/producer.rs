@@ -219,7 +219,7 @@ impl Producer {
 
     fn take_stretches(&mut self, image: &mut dyn Stretches, line: &mut Line) -> Outcome {
         loop {
-            match image.next()? {
+            match image.next().map_err(|error| error.within(self.name.clone()))? {
                 Some(Stretch::Hole(length)) => line.push_hole(length),
                 Some(Stretch::Data(portion)) => {
                     while line.length() + RESERVE_OF_STRETCHES >= self.pool.count() {

@@ -1,6 +1,6 @@
 //! What is written to: a block device, or a regular file that stands for one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
@@ -12,6 +12,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::sys::block::{self, ALIGNMENT, AlignedBuffer, Geometry};
 use crate::units::{Bytes, widen};
 
+use super::apart;
 use super::medium::{Medium, medium_words, write_all_at};
 use super::piece::PIECE;
 use super::proof::{self, ReadAt as _};
@@ -61,6 +62,7 @@ impl Target {
         if is_file && kind == TargetKind::DeviceOrFile {
             return Self::open_file(path);
         }
+        apart::require_shown_once(path)?;
         let plain = block::open_exclusive(path)?;
         let geometry = Geometry::of_device(&plain).map_err(|error| error.within(path.display().to_string()))?;
         if block::is_read_only(&plain)? {
@@ -84,6 +86,15 @@ impl Target {
         // It is cut when the first byte is written: until then everything may still turn out wrong.
         let plain = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let plain = plain.context(Kind::Medium, opening)?;
+        apart::require_unshown(path)?;
+        // A device has a claim of its own for that.
+        plain.try_lock().map_err(|cause| {
+            let reason = match cause {
+                TryLockError::WouldBlock => "another run writes to it".to_owned(),
+                TryLockError::Error(cause) => cause.to_string(),
+            };
+            Error::new(Kind::Refused, format!("{}: {reason}", opening()))
+        })?;
         let direct = block::open_direct(path, true).ok();
         Ok(Self { path: path.to_owned(), plain, direct, geometry: None, holes: Holes::Refused, tail: None, is_new })
     }
@@ -109,6 +120,9 @@ impl Target {
 
     /// Whether this path leads to the same file or device.
     pub(super) fn is_same(&self, path: &Path) -> bool {
+        if apart::shown_by(&self.path).is_some_and(|file| apart::is_same_file(&file, path)) {
+            return true;
+        }
         let identity = |metadata: std::fs::Metadata| match metadata.file_type().is_block_device() {
             true => (0, metadata.rdev()),
             false => (metadata.dev(), metadata.ino()),
@@ -128,30 +142,25 @@ impl Target {
             None => self.plain.set_len(0).context(Kind::Medium, || "emptying the file"),
             Some(geometry) => {
                 self.erase(0..WITHHELD)?;
-                self.erase_backup_table(geometry)
+                self.erase_end(geometry)
             }
         }
     }
 
-    /// A firmware that finds no table at the start looks for its copy in the last sector, and may restore it.
-    fn erase_backup_table(&mut self, geometry: Geometry) -> Result<()> {
-        let (size, sector) = (geometry.size.get(), geometry.sector_size.get());
-        let Some(last) = size.checked_sub(sector) else { return Ok(()) };
-        let mut mark = [0; 8];
-        self.plain.read_exact_at(&mut mark, last).context(Kind::Medium, || "reading the last sector")?;
-        if mark == *b"EFI PART" {
-            self.overwrite(last, usize::try_from(sector).unwrap_or(ALIGNMENT))?;
-        }
-        Ok(())
+    /// What a disk was before is told by its end too: the copy of a partition table that firmware restores, and the superblocks
+    /// of md 0.90 and 1.0, of ZFS and of firmware RAIDs, which all of them lie in the last MiB.
+    fn erase_end(&mut self, geometry: Geometry) -> Result<()> {
+        let size = geometry.size.get();
+        self.erase(size.saturating_sub(WITHHELD)..size)
     }
 
     /// Takes back what makes an image start, also where writing it was begun. Every part is tried.
     pub(super) fn conceal(&mut self) -> Result<()> {
         let Some(geometry) = self.geometry else { return self.begin() };
         let head = self.erase(0..WITHHELD);
-        let copy = self.erase_backup_table(geometry);
+        let end = self.erase_end(geometry);
         let tail = self.tail.clone().map_or(Ok(()), |tail| self.erase(tail));
-        head.and(copy).and(tail)
+        head.and(end).and(tail)
     }
 
     /// Overwrites a part of the device, as far as it goes.
@@ -329,7 +338,7 @@ mod tests {
         let body = write_sevens(&mut target, length);
         target.reveal(&body).unwrap();
         let bytes = device.read();
-        assert!(bytes[..length].iter().all(|&byte| byte == 7) && bytes[length..].iter().all(|&byte| byte == 9));
+        assert!(bytes[..length].iter().all(|&byte| byte == 7));
 
         target.conceal().unwrap();
         drop(target);
@@ -338,6 +347,8 @@ mod tests {
         assert!(bytes[..from].iter().all(|&byte| byte == 0), "the first MiB");
         assert!(bytes[from..to].iter().all(|&byte| byte == 7), "what is between");
         assert!(bytes[to..length].iter().all(|&byte| byte == 0), "the last MiB and what belongs to its grain");
-        assert!(bytes[length..].iter().all(|&byte| byte == 9), "what lies behind the image");
+        let end = bytes.len() - PIECE;
+        assert!(bytes[length..end].iter().all(|&byte| byte == 9), "what lies behind the image");
+        assert!(bytes[end..].iter().all(|&byte| byte == 0), "the end of the device");
     }
 }

@@ -85,6 +85,9 @@ pub fn write(job: &Job, client: &Client, reporter: &Reporter) -> Written {
 
 fn open_targets(job: &Job, targets: &mut Vec<Target>) -> Result<()> {
     for path in &job.targets {
+        if targets.iter().any(|target: &Target| target.is_same(path)) {
+            return Err(Error::new(Kind::Refused, format!("{} is a target twice", path.display())));
+        }
         targets.push(Target::open(path, job.target_kind)?);
     }
     Ok(())
@@ -123,37 +126,43 @@ fn transfer(
     let mut outlets = Vec::new();
     for target in targets.iter_mut() {
         let read_back = job.read_back.then(|| read_back(target)).transpose()?;
-        outlets.push(Outlet { medium: target, read_back });
+        let name = (job.targets.len() > 1).then(|| target.name());
+        outlets.push(Outlet { name, medium: target, read_back });
     }
     let flowed = pipeline::run(flow, &mut outlets, |written| reporter.progress(&job.step, written, total))?;
     let proved = check_digests(job, &flowed)? || map.is_some_and(|map| map.is_proof());
-    let reading: Vec<_> = outlets.into_iter().filter_map(|outlet| outlet.read_back).collect();
+    let reading: Vec<_> = outlets.into_iter().filter_map(|outlet| Some((outlet.name, outlet.read_back?))).collect();
     if !reading.is_empty() {
         debug!("{}: reading back what is left", job.target_names());
     }
-    while !reading.iter().all(ReadBack::is_done) {
+    while !reading.iter().all(|(_, read_back)| read_back.is_done()) {
         job.cancel.check()?;
         thread::sleep(LOOK);
     }
-    reading.into_iter().try_for_each(ReadBack::join)?;
+    for (name, read_back) in reading {
+        read_back.join().map_err(|error| of_target(error, name.as_deref()))?;
+    }
     for (target, body) in targets.iter_mut().zip(&flowed.bodies) {
-        target.reveal(body)?;
+        let name = (job.targets.len() > 1).then(|| target.name());
+        target.reveal(body).map_err(|error| of_target(error, name.as_deref()))?;
     }
     Ok((flowed, proved))
 }
 
-/// An image written over itself, or twice to the same target, is lost.
+/// Which of several targets it was.
+pub(super) fn of_target(error: Error, name: Option<&str>) -> Error {
+    match name {
+        Some(name) => error.within(name.to_owned()),
+        None => error,
+    }
+}
+
+/// An image written over itself is lost.
 fn refuse_same(job: &Job, targets: &[Target]) -> Result<()> {
-    let same = |path: &std::path::Path, of: &[Target]| of.iter().any(|target| target.is_same(path));
     if let Location::File(path) = &job.source
-        && same(path, targets)
+        && targets.iter().any(|target| target.is_same(path))
     {
         return Err(Error::new(Kind::Refused, format!("{} is the image itself", path.display())));
-    }
-    for (number, path) in job.targets.iter().enumerate() {
-        if same(path, &targets[..number]) {
-            return Err(Error::new(Kind::Refused, format!("{} is a target twice", path.display())));
-        }
     }
     Ok(())
 }

@@ -124,3 +124,25 @@ pub struct Report {
     /// The largest resident set of the agent, in bytes.
     pub peak_memory: Option<u64>,
 }
+
+impl Report {
+    /// The report of a run of which nothing more was heard. It stands until there is a better one.
+    #[must_use]
+    pub fn cut_off(run: String) -> Self {
+        let error = Error::new(Kind::Terminated, "the run was cut off: it was killed, or the power failed")
+            .advise("trust nothing that is on its disks; run the same again");
+        Self {
+            run,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome: Outcome::Failed,
+            error: Some(ErrorReport::of(&error, None)),
+            plan_digest: None,
+            disks: std::collections::BTreeMap::new(),
+            steps: Vec::new(),
+            images: Vec::new(),
+            warnings: Vec::new(),
+            seconds: 0.0,
+            peak_memory: None,
+        }
+    }
+}

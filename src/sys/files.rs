@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -17,6 +17,10 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", path.display());
     // A device or pipe that the caller names (/dev/null) is written to; a rename would put a file in its place.
     if path.exists() && !path.is_file() {
+        let kind = fs::metadata(path).context(Kind::Usage, writing)?.file_type();
+        if kind.is_block_device() {
+            return Err(Error::new(Kind::Usage, format!("{}: it is a block device", writing())));
+        }
         return OpenOptions::new()
             .write(true)
             .open(path)

@@ -14,6 +14,16 @@ impl LoopDevice {
     /// Makes `file` with this size and attaches it.
     pub fn new(file: &Path, size: u64, sector_size: u32) -> Self {
         std::fs::File::create(file).unwrap().set_len(size).unwrap();
+        Self::attach(file, sector_size)
+    }
+
+    /// Attaches a file that is there, maybe once more.
+    pub fn over(file: &Path) -> Self {
+        Self::attach(file, 512)
+    }
+
+    fn attach(file: &Path, sector_size: u32) -> Self {
+        let size = std::fs::metadata(file).unwrap().len();
         let sector_size = sector_size.to_string();
         let attached = Command::new("losetup")
             .args(["--find", "--show", "--sector-size", &sector_size])

@@ -35,7 +35,7 @@ fn feed(source: Choppy, container: Container) -> Feed<Choppy> {
 /// Moves an image to one medium, reads it back, and writes what was withheld.
 fn moved(flow: Flow<Choppy>, plate: &mut Plate) -> Result<Flowed> {
     let read_back = ReadBack::start(plate.clone(), 2, true)?;
-    let mut outlets = [Outlet { medium: plate, read_back: Some(read_back) }];
+    let mut outlets = [Outlet { name: None, medium: plate, read_back: Some(read_back) }];
     let flowed = run(flow, &mut outlets, |_| ())?;
     let [outlet] = outlets;
     outlet.read_back.map_or(Ok(()), ReadBack::join)?;
@@ -126,7 +126,7 @@ fn truncation_names_how_far_it_came() {
 fn what_makes_an_image_start_is_written_last_of_all() {
     let bytes: Vec<u8> = (0..5 * PIECE).map(|at| u8::try_from(at % 251).unwrap() + 1).collect();
     let mut plate = Plate::holding(vec![0; bytes.len()]);
-    let mut outlets = [Outlet { medium: &mut plate, read_back: None }];
+    let mut outlets = [Outlet { name: None, medium: &mut plate, read_back: None }];
     let flowed = run(flow(&bytes, vec![PACKET], Container::Raw), &mut outlets, |_| ()).unwrap();
     let now = plate.bytes();
     assert!(now[..PIECE].iter().chain(&now[4 * PIECE..]).all(|&byte| byte == 0), "the ends are withheld");
@@ -140,7 +140,10 @@ fn several_media_get_the_same_and_the_first_that_fails_ends_all() {
     let bytes: Vec<u8> = (0..5 * PIECE).map(|at| u8::try_from(at % 251).unwrap()).collect();
     let (mut first, mut second) = (Plate::default(), Plate::default());
     let run_both = |first: &mut Plate, second: &mut Plate| {
-        let mut outlets = [Outlet { medium: first, read_back: None }, Outlet { medium: second, read_back: None }];
+        let mut outlets = [
+            Outlet { name: None, medium: first, read_back: None },
+            Outlet { name: None, medium: second, read_back: None },
+        ];
         let flowed = run(flow(&pack(&bytes, Container::Zstd), vec![999], Container::Zstd), &mut outlets, |_| ())?;
         flowed.bodies.iter().zip(&mut outlets).try_for_each(|(body, outlet)| body.reveal(outlet.medium))
     };
