@@ -8,8 +8,9 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bedplate::error::Kind;
+use bedplate::error::{Error, Kind};
 use bedplate::http::{Client, Proxies, Settings};
+use bedplate::image::{self, Cancel, Location, beside};
 use bedplate::request::Container;
 use rcgen::{CertificateParams, date_time_ymd};
 use support::authority::Authority;
@@ -208,22 +209,42 @@ fn servers_that_cannot_be_trusted_send_nothing_of_any_form() {
     }
 }
 
-#[test]
-fn a_silent_server_does_not_hold_up_who_asks_to_end() {
+/// Asks for the end while a server is silent that could be waited for much longer.
+fn ends_soon<T: std::fmt::Debug>(act: impl FnOnce(&Client, &Location, &Cancel) -> Result<T, Error>) {
     let silent = Server::start(|_, _| Reply::new(200, *b"x").delay(Duration::from_secs(60)));
-    for form in [Container::Raw, Container::Qcow2] {
-        let scratch = Scratch::new();
-        let mut job = job(&silent.url("/image"), &scratch.path("target.img"));
-        job.container = Some(form);
-        let patient = Client::new(&Settings { proxies: Proxies::default(), ..Settings::default() }).unwrap();
-        let (cancel, began) = (job.cancel.clone(), Instant::now());
-        let asking = std::thread::spawn(move || {
+    let patient = Client::new(&Settings { proxies: Proxies::default(), ..Settings::default() }).unwrap();
+    let (cancel, began) = (Cancel::default(), Instant::now());
+    let asking = std::thread::spawn({
+        let cancel = cancel.clone();
+        move || {
             std::thread::sleep(Duration::from_millis(300));
             cancel.cancel();
+        }
+    });
+    let error = act(&patient, &silent.url("/image").parse().unwrap(), &cancel).unwrap_err();
+    asking.join().unwrap();
+    assert_eq!(error.kind(), Kind::Terminated, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_silent_server_does_not_hold_up_who_asks_to_end() {
+    for form in [Container::Raw, Container::Qcow2] {
+        ends_soon(|client, source, cancel| {
+            let scratch = Scratch::new();
+            let mut job = job(&source.to_string(), &scratch.path("target.img"));
+            (job.container, job.cancel) = (Some(form), cancel.clone());
+            write_with(client, &job)
         });
-        let error = write_with(&patient, &job).unwrap_err();
-        asking.join().unwrap();
-        assert_eq!(error.kind(), Kind::Terminated, "{error}");
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
+}
+
+#[test]
+fn a_silent_server_does_not_hold_up_who_asks_to_end_a_probe() {
+    ends_soon(|client, source, cancel| image::probe(source, &[], client, cancel));
+}
+
+#[test]
+fn a_silent_server_does_not_hold_up_who_asks_to_end_reading_a_list() {
+    ends_soon(|client, list, cancel| beside::read(list, client, cancel));
 }
