@@ -38,6 +38,8 @@ pub(super) struct Target {
     /// Of a block device.
     geometry: Option<Geometry>,
     holes: Holes,
+    /// How a part of the device is made zero.
+    punch: fn(&File, u64, u64) -> io::Result<()>,
     /// Where the withheld end of the image was written, if it was.
     tail: Option<Range<u64>>,
     /// Whether the file was made for this.
@@ -75,6 +77,7 @@ impl Target {
             direct,
             geometry: Some(geometry),
             holes: Holes::Untried,
+            punch: block::punch,
             tail: None,
             is_new: false,
         })
@@ -96,7 +99,16 @@ impl Target {
             Error::new(Kind::Refused, format!("{}: {reason}", opening()))
         })?;
         let direct = block::open_direct(path, true).ok();
-        Ok(Self { path: path.to_owned(), plain, direct, geometry: None, holes: Holes::Refused, tail: None, is_new })
+        Ok(Self {
+            path: path.to_owned(),
+            plain,
+            direct,
+            geometry: None,
+            holes: Holes::Refused,
+            punch: block::punch,
+            tail: None,
+            is_new,
+        })
     }
 
     /// Its path, for messages and reports.
@@ -266,7 +278,7 @@ impl Medium for Target {
         if self.holes == Holes::Refused {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        if let Err(error) = block::punch(&self.plain, offset, length) {
+        if let Err(error) = (self.punch)(&self.plain, offset, length) {
             self.holes = Holes::Refused;
             return Err(error);
         }
@@ -324,6 +336,50 @@ mod tests {
             length -= count;
         }
         writer.finish(|_| ()).unwrap()
+    }
+
+    /// An image of sevens with a hole of two MiB, but for what is withheld.
+    fn write_hole(target: &mut Target) -> Body {
+        let mut pool = Pool::new(PIECE, Arc::default());
+        let mut writer = Writer::new(target, None, false);
+        for number in 0..6 {
+            let at = number * widen(PIECE);
+            let piece = match number {
+                2 | 3 => Piece::hole(at, widen(PIECE)),
+                _ => {
+                    let mut slab = pool.take().unwrap();
+                    slab.bytes_mut().fill(7);
+                    Piece::data(at, slab, PIECE)
+                }
+            };
+            writer.put(Arc::new(piece)).unwrap();
+        }
+        writer.finish(|_| ()).unwrap()
+    }
+
+    #[test]
+    fn needs_root_zeros_that_a_device_only_promises_are_written() {
+        let expected: Vec<u8> =
+            (0..6 * PIECE).map(|at| if (2 * PIECE..4 * PIECE).contains(&at) { 0 } else { 7 }).collect();
+        // A device that keeps its word, one that does nothing, and one that clears the end of what it should alone.
+        let honest: fn(&File, u64, u64) -> io::Result<()> = block::punch;
+        let lazy: fn(&File, u64, u64) -> io::Result<()> = |_, _, _| Ok(());
+        let partial: fn(&File, u64, u64) -> io::Result<()> =
+            |device, offset, length| block::punch(device, offset + 4096, length - 4096);
+        for (punch, punched) in [(honest, 2 * PIECE), (lazy, 0), (partial, 0)] {
+            let scratch = Scratch::new();
+            let device = LoopDevice::new(&scratch.path("disk"), 8 << 20, 512);
+            device.fill(9);
+            let mut target = Target::open(device.path(), TargetKind::Device).unwrap();
+            target.punch = punch;
+            target.begin().unwrap();
+            let body = write_hole(&mut target);
+            target.reveal(&body).unwrap();
+            assert_eq!(body.punched, widen(punched));
+            assert_eq!(target.holes == Holes::Refused, punched == 0, "it is not asked a second time");
+            drop(target);
+            assert!(device.read()[..6 * PIECE] == expected, "the medium differs");
+        }
     }
 
     #[test]
