@@ -119,6 +119,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Computes the digests of one stream.
+#[derive(Default)]
 pub(super) struct Hashers(Vec<Hasher>);
 
 enum Hasher {

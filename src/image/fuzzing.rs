@@ -33,6 +33,10 @@ impl Ranged for Memory {
         buffer.copy_from_slice(found.ok_or_else(|| Error::bug("a read beyond the end of the file"))?);
         Ok(())
     }
+
+    fn fetched(&self) -> u64 {
+        0
+    }
 }
 
 /// A qcow2 image: whatever comes, at most 2 MiB at once, and never a read beyond the end.

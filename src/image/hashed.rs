@@ -60,9 +60,13 @@ impl Ranged for Hashed {
         Ok(())
     }
 
-    fn digests(mut self: Box<Self>) -> Result<Vec<Digest>> {
+    fn fetched(&self) -> u64 {
+        self.ahead.fetched().saturating_add(self.back.fetched())
+    }
+
+    fn finish(&mut self) -> Result<Vec<Digest>> {
         self.advance(self.length())?;
-        Ok(self.hashers.finish())
+        Ok(std::mem::take(&mut self.hashers).finish())
     }
 }
 
@@ -88,6 +92,10 @@ mod tests {
             buffer.copy_from_slice(&self.0[from..from + buffer.len()]);
             Ok(())
         }
+
+        fn fetched(&self) -> u64 {
+            widen(self.1.lock().unwrap().iter().map(|(_, length)| length).sum())
+        }
     }
 
     const ANY: &str = "md5:00000000000000000000000000000000";
@@ -102,14 +110,16 @@ mod tests {
             let mut whole = Hashers::for_digests(&expected);
             whole.update(&bytes);
             let (ahead, back) = (Memory(bytes.clone(), Arc::default()), Memory(bytes.clone(), Arc::default()));
-            let mut hashed = Box::new(Hashed::new(Box::new(ahead.clone()), Box::new(back), &expected));
+            let mut hashed = Box::new(Hashed::new(Box::new(ahead.clone()), Box::new(back.clone()), &expected));
             for (offset, length) in reads {
                 let offset = offset.min(bytes.len());
                 let mut found = vec![0; length.min(bytes.len() - offset)];
                 hashed.read_exact_at(offset as u64, &mut found).unwrap();
                 prop_assert_eq!(&found, &bytes[offset..offset + found.len()]);
             }
-            prop_assert_eq!(hashed.digests().unwrap(), whole.finish());
+            prop_assert_eq!(hashed.finish().unwrap(), whole.finish());
+            let again: usize = back.1.lock().unwrap().iter().map(|(_, length)| length).sum();
+            prop_assert_eq!(hashed.fetched(), widen(bytes.len() + again));
             let reads = ahead.1.lock().unwrap();
             let read: usize = reads.iter().map(|(_, length)| length).sum();
             prop_assert_eq!(read, bytes.len());

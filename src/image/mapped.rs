@@ -142,13 +142,12 @@ pub(super) struct Parts {
     ranges: VecDeque<(u64, u64)>,
     position: u64,
     size: u64,
-    fetched: u64,
 }
 
 impl Parts {
     pub(super) fn new(data: Box<dyn Ranged>, map: &Bmap) -> Self {
         let ranges = map.ranges.iter().map(|range| (range.start, range.end)).collect();
-        Self { data, ranges, position: 0, size: map.image_size, fetched: 0 }
+        Self { data, ranges, position: 0, size: map.image_size }
     }
 
     /// Goes on as far as `until` without data.
@@ -177,7 +176,7 @@ impl Stretches for Parts {
             let from = image.len() + length(gap)?;
             image.resize(from + length(until - start)?, 0);
             self.data.read_exact_at(start, &mut image[from..])?;
-            (self.position, self.fetched) = (until, self.fetched.saturating_add(until - start));
+            self.position = until;
             if end <= until {
                 self.ranges.pop_front();
             }
@@ -186,7 +185,7 @@ impl Stretches for Parts {
     }
 
     fn end(self: Box<Self>) -> Result<End> {
-        Ok(End { fetched: self.fetched, length: self.data.length(), digests: Vec::new() })
+        Ok(End { fetched: self.data.fetched(), length: self.data.length(), digests: Vec::new() })
     }
 }
 

@@ -37,16 +37,19 @@ pub(super) trait Ranged: Send {
     /// `Image` when there are fewer, when they cannot be had, or when the file has changed meanwhile.
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
+    /// Bytes that were read of it, each as often as it was.
+    fn fetched(&self) -> u64;
+
     /// Address and strong tag of what is read, where it has them: what has another tag at the same address is another file.
     fn edition(&self) -> Option<(String, String)> {
         None
     }
 
-    /// Digests of all bytes there are, where they are computed.
+    /// Digests of all bytes there are, where they are computed; what nobody asked for until then is read for them.
     ///
     /// # Errors
     /// As of reading.
-    fn digests(self: Box<Self>) -> Result<Vec<Digest>> {
+    fn finish(&mut self) -> Result<Vec<Digest>> {
         Ok(Vec::new())
     }
 }
@@ -84,13 +87,14 @@ fn check_end(offset: u64, wanted: usize, length: u64) -> std::result::Result<(),
 struct FileRanged {
     file: File,
     length: u64,
+    fetched: u64,
     name: String,
 }
 
 impl FileRanged {
     fn open(path: &Path) -> Result<Self> {
         let (file, length, name) = FileSource::open(path)?.into_parts();
-        Ok(Self { file, length, name })
+        Ok(Self { file, length, fetched: 0, name })
     }
 }
 
@@ -108,7 +112,13 @@ impl Ranged for FileRanged {
                 _ => error.to_string(),
             };
             read(format!("at byte {offset} of {}: {cause}", self.length))
-        })
+        })?;
+        self.fetched = self.fetched.saturating_add(widen(buffer.len()));
+        Ok(())
+    }
+
+    fn fetched(&self) -> u64 {
+        self.fetched
     }
 }
 
@@ -247,6 +257,11 @@ fn known_length(mirrors: &Mirrors) -> std::result::Result<u64, Failure> {
 impl Ranged for HttpRanged {
     fn length(&self) -> u64 {
         self.length
+    }
+
+    /// What was read over as well.
+    fn fetched(&self) -> u64 {
+        self.progress.received
     }
 
     fn edition(&self) -> Option<(String, String)> {

@@ -134,6 +134,10 @@ impl Ranged for Noted {
         buffer.copy_from_slice(&self.image[from..from + buffer.len()]);
         Ok(())
     }
+
+    fn fetched(&self) -> u64 {
+        self.reads.lock().unwrap().iter().map(|(start, end)| end - start).sum()
+    }
 }
 
 #[test]

@@ -190,10 +190,10 @@ impl Stretches for Qcow2 {
         Self::next(self)
     }
 
-    /// The whole file counts as fetched: what its size and digests are compared with.
-    fn end(self: Box<Self>) -> Result<End> {
-        let length = self.data.length();
-        Ok(End { fetched: length, length, digests: self.data.digests()? })
+    fn end(mut self: Box<Self>) -> Result<End> {
+        let digests = self.data.finish()?;
+        let fetched = self.data.fetched().saturating_add(self.tables.fetched());
+        Ok(End { fetched, length: self.data.length(), digests })
     }
 }
 

@@ -56,6 +56,11 @@ impl Tables {
         &self.header
     }
 
+    /// Bytes of the file that were read for it.
+    pub(super) fn fetched(&self) -> u64 {
+        self.file.fetched()
+    }
+
     /// The next extent; zeros that follow each other are one, unless very much is looked at for it.
     pub(super) fn next(&mut self) -> Result<Option<Extent>> {
         let mut zeros: Option<Extent> = None;

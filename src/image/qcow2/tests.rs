@@ -29,6 +29,10 @@ impl Ranged for Memory {
         buffer.copy_from_slice(&self.bytes[from..from + buffer.len()]);
         Ok(())
     }
+
+    fn fetched(&self) -> u64 {
+        widen(self.reads.lock().unwrap().iter().map(|(_, length)| length).sum())
+    }
 }
 
 fn open(file: &Memory) -> Result<Qcow2> {

@@ -56,6 +56,19 @@ fn fault64(at: usize, number: u64) -> String {
 }
 
 #[test]
+fn what_was_fetched_is_told_not_what_the_file_has() {
+    let mut file = image();
+    // Clusters that nothing leads to.
+    file.resize(file.len() + (8 << 20), 9);
+    let (data, tables) = (Memory::new(file.clone()), Memory::new(file));
+    let mut image = Box::new(Qcow2::open(Box::new(data.clone()), Box::new(tables.clone())).unwrap());
+    while Stretches::next(&mut *image).unwrap().is_some() {}
+    let end = image.end().unwrap();
+    assert_eq!((end.fetched, end.length), (data.fetched() + tables.fetched(), widen(data.bytes.len())));
+    assert!(end.fetched < 8 << 20, "{}", end.fetched);
+}
+
+#[test]
 fn the_image_without_a_fault_is_read() {
     let (bytes, shapes) = read(&Memory::new(image())).unwrap();
     assert!(bytes == expected());
