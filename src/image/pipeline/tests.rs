@@ -4,8 +4,12 @@ use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::*;
+use crate::image::bmap::{Bmap, Mapped};
 use crate::image::fetch::PACKET;
+use crate::image::mapped::Parts;
 use crate::image::portion::{LARGEST_STRETCH, Portion, Stretch};
+use crate::image::qcow2::Qcow2;
+use crate::image::ranged::Ranged;
 use crate::image::testing::{Choppy, Plate};
 use crate::image::unpack;
 use crate::image::unpack::packing::{PACKED, pack};
@@ -47,23 +51,90 @@ fn failed(flow: Flow<Choppy>, plate: &mut Plate) -> Error {
     moved(flow, plate).unwrap_err()
 }
 
+/// A file in memory that is read in parts.
+#[derive(Clone)]
+struct Held(Arc<Vec<u8>>);
+
+impl Ranged for Held {
+    fn length(&self) -> u64 {
+        widen(self.0.len())
+    }
+
+    fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let from = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.0[from..from + buffer.len()]);
+        Ok(())
+    }
+
+    fn fetched(&self) -> u64 {
+        0
+    }
+}
+
+/// These bytes as an image of qcow2, version 2: header, L1 table, L2 table, then each cluster as it is.
+fn qcow2(bytes: &[u8]) -> Qcow2 {
+    const CLUSTER: u64 = 1 << 16;
+    let mut file = vec![0; 3 << 16];
+    let mut put = |at: usize, number: &[u8]| file[at..at + number.len()].copy_from_slice(number);
+    put(0, b"QFI\xfb");
+    put(4, &2_u32.to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &widen(bytes.len()).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &CLUSTER.to_be_bytes());
+    put(1 << 16, &((2 * CLUSTER) | (1 << 63)).to_be_bytes());
+    for number in 0..bytes.len() >> 16 {
+        let place = (3 + widen(number)) * CLUSTER;
+        put((2 << 16) + 8 * number, &(place | (1 << 63)).to_be_bytes());
+    }
+    file.extend_from_slice(bytes);
+    let file = Held(Arc::new(file));
+    Qcow2::open(Box::new(file.clone()), Box::new(file)).unwrap()
+}
+
+/// A map in which these bytes are one range.
+fn map(bytes: &[u8]) -> Bmap {
+    let image_size = widen(bytes.len());
+    Bmap { image_size, ranges: vec![Mapped { start: 0, end: image_size, checksum: None }] }
+}
+
+/// How these bytes may be published: each form, with and without a block map.
+const FORMS: [&str; 9] = ["gzip", "zstd", "xz", "bzip2", "lz4", "raw", "qcow2", "raw with a map", "zstd with a map"];
+
+fn published(bytes: &[u8], form: &str) -> Flow<Choppy> {
+    let streamed = |container| flow(&pack(bytes, container), vec![PIECE], container);
+    let stretches = |image| Flow { feed: Feed::Stretches(image), ..streamed(Container::Raw) };
+    match form {
+        "qcow2" => stretches(Box::new(qcow2(bytes))),
+        "raw with a map" => {
+            let parts = Parts::new(Box::new(Held(Arc::new(bytes.to_vec()))), &map(bytes));
+            Flow { mask: Some(Mask::new(&map(bytes))), ..stretches(Box::new(parts)) }
+        }
+        "zstd with a map" => Flow { mask: Some(Mask::new(&map(bytes))), ..streamed(Container::Zstd) },
+        _ => streamed(Container::ALL.into_iter().find(|container| container.as_str() == form).unwrap()),
+    }
+}
+
 #[test]
 fn a_full_or_broken_medium_is_named_with_the_byte_that_it_refused_whatever_the_form() {
     let bytes = vec![7; 4 * PIECE];
-    for form in [&PACKED[..], &[Container::Raw]].concat() {
-        let published = pack(&bytes, form);
+    assert!(PACKED.iter().all(|form| FORMS.contains(&form.as_str())));
+    for form in FORMS {
+        let mut good = Plate::default();
+        moved(published(&bytes, form), &mut good).unwrap();
+        assert!(good.bytes() == bytes, "{form}");
         for (errno, words) in [(Errno::ENOSPC, "No space left on device"), (Errno::EIO, "I/O error")] {
             let mut medium = Plate { steps: vec![700_000, 0], ..Plate::default() };
             medium.fault = Some((widen(PIECE) + 4096, errno));
-            let mut flow = flow(&published, vec![PIECE], form);
+            let mut flow = published(&bytes, form);
             flow.bounds.size = Some(bytes.len() as u64);
             let error = failed(flow, &mut medium);
             assert_eq!(error.kind(), Kind::Medium);
-            assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()), "{form:?}");
+            assert_eq!(error.to_string(), format!("at byte {} of {}: {words}", PIECE + 4096, bytes.len()), "{form}");
         }
         let mut lying = Plate { bad_byte: Some(2 * PIECE), ..Plate::default() };
-        let error = failed(flow(&published, vec![PIECE], form), &mut lying);
-        assert_eq!(error.to_string(), "reading back: bytes 0 to 3145728 are not what was written", "{form:?}");
+        let error = failed(published(&bytes, form), &mut lying);
+        assert_eq!(error.to_string(), "reading back: bytes 0 to 3145728 are not what was written", "{form}");
     }
 }
 
