@@ -195,3 +195,54 @@ fn redirects_are_followed_and_a_loop_of_them_is_named() {
     let url = server.url("/image");
     assert_eq!((kind, words), (Kind::Image, format!("reading {url}: redirected in a loop, back to {url}")));
 }
+
+/// What a server sends that knows ranges, and tells neither tag nor date.
+fn untold(seen: &Seen, body: &Arc<[u8]>) -> Reply {
+    let mut reply = Reply::file(seen, body, "");
+    reply.headers.retain(|(name, _)| name != "ETag");
+    reply
+}
+
+#[test]
+fn a_server_without_tag_and_date_is_resumed_only_where_a_digest_tells_of_another_file() {
+    let body: Arc<[u8]> = picture().into();
+    let breaking = |then: Arc<[u8]>, length: Length, date: Option<&'static str>| {
+        let body = Arc::clone(&body);
+        Server::start(move |seen, nth| {
+            let reply = match nth {
+                0 => untold(seen, &body).cut(Cut::Close(100_000)),
+                _ => untold(seen, &then),
+            };
+            date.iter().fold(reply, |reply, &date| reply.header("Last-Modified", date)).length(length)
+        })
+    };
+    for length in [Length::True, Length::Chunked] {
+        let server = breaking(Arc::clone(&body), length, None);
+        assert!(written(&server, |_| ()).unwrap().1 == picture());
+        assert_eq!(starts(&server), [None, None], "all of it again, and compared");
+    }
+    let server = breaking(Arc::clone(&body), Length::Unmarked, None);
+    assert!(written(&server, |_| ()).unwrap().1 == picture());
+    assert_eq!(starts(&server)[..3], [None, Some(100_000), None], "whether there is more, then all of it");
+
+    let server = breaking(Arc::clone(&body), Length::True, None);
+    let digest = sha256(&body);
+    written(&server, |job| job.container_digests = vec![digest.parse().unwrap()]).unwrap();
+    assert_eq!(starts(&server), [None, Some(100_000)]);
+
+    let date = "Sat, 01 Feb 2025 10:00:00 GMT";
+    let server = breaking(Arc::clone(&body), Length::True, Some(date));
+    assert!(written(&server, |_| ()).unwrap().1 == picture());
+    assert_eq!(starts(&server), [None, Some(100_000)]);
+    assert_eq!(server.seen()[1].header("if-range"), Some(date));
+
+    let mut other = body.to_vec();
+    other[5000] ^= 1;
+    for length in [Length::True, Length::Chunked, Length::Unmarked] {
+        let server = breaking(other.clone().into(), length, None);
+        let (kind, words) = failure(&server, |_| ());
+        assert_eq!(kind, Kind::Image, "{length:?}");
+        assert!(words.contains(": at byte 100000"), "{words}");
+        assert!(words.ends_with(": the image on the server has changed: its first bytes are others now"), "{words}");
+    }
+}

@@ -161,3 +161,32 @@ fn a_file_that_is_replaced_meanwhile_is_told() {
         );
     }
 }
+
+#[test]
+fn a_file_without_a_tag_is_known_by_its_date_and_its_length() {
+    let published: Arc<[u8]> = qcow2(&raw(), KINDS[1]).into();
+    let total = published.len();
+    let changing = |date: &'static str, length: usize| {
+        let body = Arc::clone(&published);
+        // The first look, the data, and then the tables, which another edition of the file has.
+        let server = Server::start(move |seen, nth| {
+            let body =
+                if nth < 2 { Arc::clone(&body) } else { [&body[..], &vec![0; length - body.len()]].concat().into() };
+            let mut reply = Reply::file(seen, &body, "");
+            reply.headers.retain(|(name, _)| name != "ETag");
+            reply.header("Last-Modified", if nth < 2 { "Sat, 01 Feb 2025 10:00:00 GMT" } else { date })
+        });
+        let (kind, words) = failure(&server, |_| ());
+        assert_eq!(kind, Kind::Image);
+        words.replace(&server.url("/image"), "URL")
+    };
+    assert_eq!(
+        changing("Sun, 02 Feb 2025 10:00:00 GMT", total),
+        "URL: reading URL: the image on the server has changed: it was last modified Sat, 01 Feb 2025 10:00:00 GMT \
+         and is Sun, 02 Feb 2025 10:00:00 GMT"
+    );
+    assert_eq!(
+        changing("Sat, 01 Feb 2025 10:00:00 GMT", total + 512),
+        format!("URL: reading URL: the image on the server has changed: it had {total} bytes and has {}", total + 512)
+    );
+}

@@ -87,12 +87,17 @@ impl HttpSource {
         Ok(())
     }
 
+    /// Whether a range of what the current server has certainly goes on with what was handed out, or a digest will tell.
+    fn can_resume(&self) -> bool {
+        let current = self.mirrors.current();
+        self.has_digest || (self.compared.contains(current.url()) && current.has_validator())
+    }
+
     /// Nothing when the stream has ended, or was asked to.
     fn ask_for_rest(&mut self) -> Result<Option<Body>, Failure> {
         let position = self.progress.position;
-        let current = self.mirrors.current();
-        let is_same = position == 0 || self.has_digest || self.compared.contains(current.url());
-        let from = is_same.then_some(position);
+        let can_resume = position == 0 || self.can_resume();
+        let from = can_resume.then_some(position);
         let answer = self.mirrors.current_mut().ask(from)?;
         self.check_length()?;
         let body = match answer {
@@ -102,10 +107,13 @@ impl HttpSource {
                 return Ok(None);
             }
             Answer::Whole(mut body) => {
-                if position > 0 && is_same {
+                let current = self.mirrors.current();
+                if position > 0 && can_resume {
+                    warn!("{}: the server does not resume, reading {position} bytes again", current.url());
+                } else if position > 0 && !current.has_validator() {
                     warn!(
-                        "{}: the server does not resume, reading {position} bytes again",
-                        self.mirrors.current().url()
+                        "{}: the server gives neither a strong ETag nor a date, and no digest is known: reading {position} bytes again",
+                        current.url()
                     );
                 }
                 if !self.read_again(&mut body)? {
@@ -182,7 +190,8 @@ impl HttpSource {
     fn confirm_end(&mut self) -> Result<()> {
         self.body = None;
         match self.mirrors.current_mut().ask(Some(self.progress.position)) {
-            Ok(Answer::Rest(body)) => self.body = Some(body),
+            // Without a body the next read asks for all of it, and compares.
+            Ok(Answer::Rest(body)) => self.body = self.can_resume().then_some(body),
             // It knows no ranges. Where it now tells its length, that decides; else its end is believed, and only a digest,
             // a size or the packing can tell.
             Ok(Answer::Whole(_)) => {

@@ -13,6 +13,7 @@ mod bmap;
 mod bounds;
 mod cancel;
 mod digest;
+mod edition;
 mod fetch;
 mod form;
 #[cfg(fuzzing)]

@@ -2,6 +2,8 @@
 
 use crate::http::{self, BodyReader, Client, Method, Response, Url};
 
+use super::edition::{Edition, Told};
+
 /// An image as one server publishes it.
 #[derive(Debug)]
 pub(super) struct Published {
@@ -70,13 +72,35 @@ impl Published {
         self.tag.as_deref().filter(|tag| !tag.starts_with("W/"))
     }
 
+    /// What makes a server that has another file now send that from its start instead of a range.
+    ///
+    /// RFC 9110, section 13.1.5: a weak tag is no validator for ranges.
+    fn validator(&self) -> Option<&str> {
+        self.strong_tag().or(self.modified.as_deref())
+    }
+
+    /// Whether a range that it sends is known to be of the same file as what it sent before.
+    pub(super) fn has_validator(&self) -> bool {
+        self.validator().is_some()
+    }
+
+    /// What it said of the file.
+    pub(super) fn edition(&self) -> Edition {
+        Edition {
+            url: self.url.to_string(),
+            length: self.length,
+            tag: self.tag.clone(),
+            modified: self.modified.clone(),
+            has_validator: self.has_validator(),
+        }
+    }
+
     /// Asks for the bytes from `from` on, or plainly for the whole.
     pub(super) fn ask(&mut self, from: Option<u64>) -> Result<Answer, Failure> {
         let mut request = self.client.request_to(Method::GET, &self.url);
         if let Some(from) = from {
             request = request.header("Range", &format!("bytes={from}-"));
-            // RFC 9110, section 13.1.5: a weak tag is no validator for ranges.
-            if let Some(validator) = self.strong_tag().or(self.modified.as_deref()) {
+            if let Some(validator) = self.validator() {
                 request = request.header("If-Range", validator);
             }
         }
@@ -134,32 +158,19 @@ impl Published {
 
     /// Keeps what the first answer says, and compares what later ones say.
     fn learn(&mut self, response: &Response, length: Option<u64>) -> Result<(), Failure> {
-        let changed = |how: String| Err(Failure::Lasting(format!("the image on the server has changed: {how}")));
         let tag = response.header("etag");
         let modified = response.header("last-modified");
-        match (self.tag.as_deref(), tag) {
-            (Some(before), Some(now)) if before != now => {
-                return changed(format!("its ETag was {before} and is {now}"));
-            }
-            _ => {}
-        }
-        match (self.modified.as_deref(), modified) {
-            // With a tag the date adds nothing: servers of one name may have copied the file at different times.
-            (Some(before), Some(now)) if before != now && self.tag.is_none() => {
-                return changed(format!("it was last modified {before} and is {now}"));
-            }
-            _ => {}
-        }
-        match (self.length, length) {
-            (Some(before), Some(now)) if before != now => {
-                return changed(format!("it had {before} bytes and has {now}"));
-            }
-            _ => {}
+        if let Some(how) = self.as_told().difference(&Told { length, tag, modified }) {
+            return Err(Failure::Lasting(format!("the image on the server has changed: {how}")));
         }
         self.tag = self.tag.take().or_else(|| tag.map(str::to_owned));
         self.modified = self.modified.take().or_else(|| modified.map(str::to_owned));
         self.length = self.length.or(length);
         Ok(())
+    }
+
+    fn as_told(&self) -> Told<'_> {
+        Told { length: self.length, tag: self.tag.as_deref(), modified: self.modified.as_deref() }
     }
 }
 

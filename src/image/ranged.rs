@@ -12,6 +12,7 @@ use crate::units::widen;
 
 use super::cancel::Cancel;
 use super::digest::Digest;
+use super::edition::Edition;
 use super::mirrors::{Mirrors, Progress};
 use super::published::{Answer, Body, Failure};
 use super::source::{Access, FileSource, Place};
@@ -40,8 +41,8 @@ pub(super) trait Ranged: Send {
     /// Bytes that were read of it, each as often as it was.
     fn fetched(&self) -> u64;
 
-    /// Address and strong tag of what is read, where it has them: what has another tag at the same address is another file.
-    fn edition(&self) -> Option<(String, String)> {
+    /// What a server says of it.
+    fn edition(&self) -> Option<Edition> {
         None
     }
 
@@ -264,9 +265,8 @@ impl Ranged for HttpRanged {
         self.progress.received
     }
 
-    fn edition(&self) -> Option<(String, String)> {
-        let current = self.mirrors.current();
-        current.strong_tag().map(|tag| (current.url().to_string(), tag.to_owned()))
+    fn edition(&self) -> Option<Edition> {
+        Some(self.mirrors.current().edition())
     }
 
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {

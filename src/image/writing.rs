@@ -255,7 +255,10 @@ fn open_parts(job: &Job, access: &Access<'_>, map: &Bmap) -> Result<Option<Parts
         return Ok(None);
     }
     match ranged::open(access) {
-        Ok(data) if data.length() == map.image_size => Ok(Some(Parts::new(data, map))),
+        Ok(data) if data.length() == map.image_size => {
+            warn_of_doubt(&*data, access);
+            Ok(Some(Parts::new(data, map)))
+        }
         Ok(data) => {
             let (found, expected) = (data.length(), map.image_size);
             let text = format!("{}: the file has {found} bytes, its block map is for {expected}", job.source);
@@ -277,6 +280,7 @@ fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
     }
     let access = job.access(client);
     let (mut data, tables) = (ranged::open(&access)?, ranged::open(&access)?);
+    warn_of_doubt(&*data, &access);
     require_one_edition(&*data, &*tables)?;
     if !job.container_digests.is_empty() {
         let back = ranged::open(&access)?;
@@ -286,15 +290,17 @@ fn open_qcow2(job: &Job, client: &Client) -> Result<Qcow2> {
     Qcow2::open(data, tables)
 }
 
-/// Each connection keeps to the file that it found first: they must have found the same.
 fn require_one_edition(one: &dyn Ranged, other: &dyn Ranged) -> Result<()> {
     match (one.edition(), other.edition()) {
-        (Some((url, before)), Some((address, now))) if url == address && before != now => {
-            let words =
-                format!("reading {url}: the image on the server has changed: its ETag was {before} and is {now}");
-            Err(Error::new(Kind::Image, words))
-        }
+        (Some(one), Some(other)) => one.require_same(&other),
         _ => Ok(()),
+    }
+}
+
+/// Tells what reading in parts cannot.
+fn warn_of_doubt(data: &dyn Ranged, access: &Access<'_>) {
+    if let Some(doubt) = data.edition().and_then(|edition| edition.doubt(access.has_digest)) {
+        warn!("{doubt}");
     }
 }
 

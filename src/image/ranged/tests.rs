@@ -162,6 +162,27 @@ fn a_file_that_changes_between_two_parts_is_noticed() {
 }
 
 #[test]
+fn a_server_that_tells_neither_tag_nor_date_is_doubted_where_no_digest_is_known() {
+    let serving = |name: &'static str, value: &'static str| {
+        let body = picture();
+        let server = Server::start(move |seen, _| {
+            let mut reply = Reply::file(seen, &body, "");
+            reply.headers.retain(|(name, _)| name != "ETag");
+            reply.header(name, value)
+        });
+        let edition = of(&server).unwrap().edition().unwrap();
+        assert_eq!(edition.doubt(true), None);
+        edition.doubt(false).map(|words| words.replace(&server.url("/i.qcow2"), "URL"))
+    };
+    let doubt = "URL: the server gives neither a strong ETag nor a date, and no digest is known: \
+                 that all parts are of one file cannot be told";
+    assert_eq!(serving("Server", "one").as_deref(), Some(doubt));
+    assert_eq!(serving("ETag", "W/\"v1\"").as_deref(), Some(doubt), "a weak tag is no validator");
+    assert_eq!(serving("ETag", "\"v1\""), None);
+    assert_eq!(serving("Last-Modified", "Sat, 01 Feb 2025 10:00:00 GMT"), None);
+}
+
+#[test]
 fn what_lies_beyond_the_end_is_refused_without_asking() {
     let server = Server::serving(picture());
     let mut ranged = of(&server).unwrap();
