@@ -246,3 +246,38 @@ fn a_server_without_tag_and_date_is_resumed_only_where_a_digest_tells_of_another
         assert!(words.ends_with(": the image on the server has changed: its first bytes are others now"), "{words}");
     }
 }
+
+#[test]
+fn servers_that_all_send_too_slowly_are_left_in_turn_until_the_patience_ends() {
+    let body: Arc<[u8]> = pack(&picture()).into();
+    let slow = || {
+        let body = Arc::clone(&body);
+        Server::start(move |seen, _| Reply::file(seen, &body, "\"v1\"").trickle(Duration::from_millis(50)))
+    };
+    let (first, second) = (slow(), slow());
+    let (kind, words) = failure(&first, |job| {
+        beside(&second, Some(sha256(&body)))(job);
+        job.patience = Duration::from_secs(2);
+    });
+    assert_eq!(kind, Kind::Image);
+    assert!(words.starts_with(&format!("reading {}: at byte ", second.url("/copy"))), "{words}");
+    assert!(words.contains(": the server sends too slowly: "), "{words}");
+    assert!(words.ends_with(" bytes in 1 s (no progress for 2 s)"), "{words}");
+    assert_eq!((starts(&first), starts(&second).len()), (vec![None], 1));
+}
+
+#[test]
+fn a_server_that_sends_too_slowly_what_was_read_already_says_so() {
+    let body: Arc<[u8]> = picture().into();
+    let server = Server::start(move |seen, nth| match nth {
+        0 => untold(seen, &body).cut(Cut::Close(100_000)),
+        _ => untold(seen, &body).trickle(Duration::from_millis(50)),
+    });
+    let (kind, words) = failure(&server, |job| job.patience = Duration::from_secs(1));
+    assert_eq!(kind, Kind::Image);
+    assert!(
+        words.contains(": at byte 100000 of 3200017: the server sends what was read already too slowly: "),
+        "{words}"
+    );
+    assert!(words.ends_with(" bytes in 1 s"), "{words}");
+}

@@ -145,8 +145,8 @@ impl HttpSource {
             let outcome = body.reader.read(&mut buffer[..most]);
             let received = self.progress.position - left;
             waiting.add(began.elapsed(), received);
-            if let Some(reason) = waiting.slowness(self.mirrors.turn_limit(), received) {
-                return Err(Failure::Lasting(format!("{reason} of those that were read already")));
+            if let Some(little) = waiting.slowness(self.mirrors.turn_limit(), received) {
+                return Err(Failure::Slow(format!("the server sends what was read already too slowly: {little}")));
             }
             match outcome {
                 Ok(0) => {

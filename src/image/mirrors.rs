@@ -38,7 +38,7 @@ impl Progress {
 
 /// Servers that publish one image; the first in the queue is the one that is asked.
 ///
-/// One that fails for good is left. One that makes no progress goes to the end of the queue, so that it gets another turn
+/// One that fails for good is left. One that makes no progress, silent or sending too slowly, goes to the end of the queue, so that it gets another turn
 /// as long as the patience with all of them lasts.
 #[derive(Debug)]
 pub(super) struct Mirrors {
@@ -108,20 +108,20 @@ impl Mirrors {
         self.turn.limit()
     }
 
-    /// Leaves the current server when it sends, but too slowly to be waited for. True when another one is to be asked.
+    /// Passes over the current server when it sends, but too slowly to be waited for. True when another one is to be asked.
     ///
     /// # Errors
-    /// `Image` when there is no other.
+    /// `Image` when there is no other, or no patience left with all of them; `Terminated` when the run is to end.
     pub(super) fn is_left_as_slow(&mut self, progress: Progress) -> Result<bool> {
-        let Some(reason) = self.slowness(progress.received) else { return Ok(false) };
+        let Some(little) = self.waiting.slowness(self.turn.limit(), progress.received) else { return Ok(false) };
         self.waiting = Waiting::from(progress.received);
-        self.leave(&reason, progress)?;
+        self.failed(Failure::Slow(format!("the server sends too slowly: {little}")), progress)?;
         Ok(true)
     }
 
-    /// Why the current server is not waited for any longer, if so.
-    pub(super) fn slowness(&self, received: u64) -> Option<String> {
-        self.waiting.slowness(self.turn.limit(), received)
+    /// Whether the current server is waited for no longer.
+    pub(super) fn is_slow(&self, received: u64) -> bool {
+        self.waiting.slowness(self.turn.limit(), received).is_some()
     }
 
     /// After a failure: comes back when it is time to ask again, maybe another server.
@@ -132,6 +132,7 @@ impl Mirrors {
         self.cancel.check()?;
         let reason = match failure {
             Failure::Lasting(reason) => return self.leave(&reason, progress),
+            Failure::Slow(reason) => return self.pass_over(&reason, progress),
             Failure::Passing(reason) => reason,
         };
         let left = self.patience.pause(progress.received);
@@ -142,17 +143,37 @@ impl Mirrors {
                 self.cancel.sleep(pause)
             }
             (Some(_), None) if self.queue.len() > 1 => {
-                let (place, limit) = (self.place(progress), self.turn.limit().as_secs_f64());
-                self.queue.rotate_left(1);
-                warn!("{place}: {reason} (no progress for {limit} s); going on with {}", self.current().url());
-                self.begin_turn();
+                let limit = self.turn.limit().as_secs_f64();
+                self.rotate(&format!("{reason} (no progress for {limit} s)"), progress);
                 Ok(())
             }
-            _ => {
-                let limit = self.patience.limit().as_secs();
-                Err(self.fault(progress, format!("{reason} (no progress for {limit} s)")))
-            }
+            _ => Err(self.given_up(&reason, progress)),
         }
+    }
+
+    /// The current server was waited for as long as its turn lasts: it gets another one after the others.
+    fn pass_over(&mut self, reason: &str, progress: Progress) -> Result<()> {
+        let left = self.patience.left(self.turn.limit(), progress.received);
+        if self.queue.len() == 1 {
+            return Err(self.fault(progress, reason));
+        }
+        if left.is_none() {
+            return Err(self.given_up(reason, progress));
+        }
+        self.rotate(reason, progress);
+        Ok(())
+    }
+
+    fn rotate(&mut self, reason: &str, progress: Progress) {
+        let place = self.place(progress);
+        self.queue.rotate_left(1);
+        warn!("{place}: {reason}; going on with {}", self.current().url());
+        self.begin_turn();
+    }
+
+    fn given_up(&self, reason: &str, progress: Progress) -> Error {
+        let limit = self.patience.limit().as_secs();
+        self.fault(progress, format!("{reason} (no progress for {limit} s)"))
     }
 
     fn leave(&mut self, reason: &str, progress: Progress) -> Result<()> {
@@ -188,5 +209,38 @@ impl Mirrors {
     pub(super) fn fault(&self, progress: Progress, reason: impl Display) -> Error {
         let before = if self.left.is_empty() { String::new() } else { format!(" (before: {})", self.left.join("; ")) };
         Error::new(Kind::Image, format!("{}: {reason}{before}", self.place(progress)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Settings;
+
+    const TURN: Duration = LONGEST_TURN;
+
+    fn two(patience: Duration) -> Mirrors {
+        let client = Client::new(&Settings::default()).unwrap();
+        let urls = ["http://a.example/i", "http://b.example/i"].map(|url| url.parse().unwrap());
+        let mut mirrors = Mirrors::new(&client, &urls, Cancel::default(), patience).unwrap();
+        mirrors.answered(patience);
+        mirrors
+    }
+
+    #[test]
+    fn a_server_that_sends_too_slowly_is_asked_again_after_the_others() {
+        let mut mirrors = two(10 * TURN);
+        let mut progress = Progress::default();
+        let mut turns = Vec::new();
+        for count in [100, 50, 10] {
+            turns.push(mirrors.current().url().to_string());
+            progress.advance(count);
+            mirrors.has_waited(TURN / 2, progress.received);
+            assert!(!mirrors.is_left_as_slow(progress).unwrap());
+            mirrors.has_waited(TURN / 2, progress.received);
+            assert!(mirrors.is_left_as_slow(progress).unwrap());
+        }
+        assert_eq!(turns, ["http://a.example/i", "http://b.example/i", "http://a.example/i"]);
+        assert_eq!(mirrors.left, Vec::<String>::new());
     }
 }

@@ -30,18 +30,23 @@ impl Patience {
 
     /// How long to wait after a failure when `received` bytes had come, or nothing when it is time to give up.
     pub(super) fn pause(&mut self, received: u64) -> Option<Duration> {
+        let left = self.left(Duration::ZERO, received)?;
+        let pause = self.pause.min(left);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+
+    /// How much of it is left when `received` bytes had come, and then nearly nothing for so long.
+    pub(super) fn left(&mut self, waited: Duration, received: u64) -> Option<Duration> {
         let now = Instant::now();
         let (began, _) = match self.since {
             Some((began, at)) if received.saturating_sub(at) < PROGRESS => (began, at),
             _ => {
                 self.pause = FIRST_PAUSE;
-                *self.since.insert((now, received))
+                *self.since.insert((now.checked_sub(waited).unwrap_or(now), received))
             }
         };
-        let left = self.limit.checked_sub(now.duration_since(began)).filter(|left| !left.is_zero())?;
-        let pause = self.pause.min(left);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Some(pause)
+        self.limit.checked_sub(now.duration_since(began)).filter(|left| !left.is_zero())
     }
 }
 
@@ -72,11 +77,10 @@ impl Waiting {
         }
     }
 
-    /// Why it is not waited for any longer, if so.
+    /// Why it is not waited for any longer, if so: how little came in which time.
     pub(super) fn slowness(&self, limit: Duration, received: u64) -> Option<String> {
         let came = received.saturating_sub(self.since);
-        let reason = || format!("the server sends too slowly: {came} bytes in {} s", self.time.as_secs());
-        (self.time >= limit).then(reason)
+        (self.time >= limit).then(|| format!("{came} bytes in {} s", self.time.as_secs()))
     }
 }
 
@@ -97,14 +101,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_waited_for_in_vain_counts_from_its_beginning() {
+        let minute = Duration::from_secs(60);
+        let mut patience = Patience::new(minute);
+        let left = patience.left(minute / 2, 10).unwrap();
+        assert!(left <= minute / 2 && left > minute / 4, "{left:?}");
+        assert!(patience.left(minute, 20).unwrap() <= left, "it goes on from the first time");
+        assert_eq!(patience.left(minute, 10 + PROGRESS), None, "progress starts over");
+    }
+
+    #[test]
     fn waiting_is_over_once_too_little_came_for_too_long() {
         let second = Duration::from_secs(1);
         let mut waiting = Waiting::from(100);
         waiting.add(2 * second, 150);
         assert_eq!(waiting.slowness(3 * second, 150), None);
         waiting.add(second, 200);
-        let words = "the server sends too slowly: 100 bytes in 3 s";
-        assert_eq!(waiting.slowness(3 * second, 200).as_deref(), Some(words));
+        assert_eq!(waiting.slowness(3 * second, 200).as_deref(), Some("100 bytes in 3 s"));
         waiting.add(9 * second, 200 + PROGRESS);
         assert_eq!(waiting.slowness(3 * second, 200 + PROGRESS), None, "progress starts over");
         waiting.add(3 * second, 200 + PROGRESS);

@@ -44,6 +44,8 @@ pub(super) enum Failure {
     Passing(String),
     /// Waiting does not help.
     Lasting(String),
+    /// It sends, but too slowly to be waited for while there are others.
+    Slow(String),
 }
 
 impl Failure {

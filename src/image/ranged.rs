@@ -187,7 +187,7 @@ impl HttpRanged {
             let began = Instant::now();
             let outcome = body.reader.read(&mut self.scratch[..most]);
             self.mirrors.has_waited(began.elapsed(), self.progress.received);
-            if self.cancel.check().is_err() || self.mirrors.slowness(self.progress.received).is_some() {
+            if self.cancel.check().is_err() || self.mirrors.is_slow(self.progress.received) {
                 return false;
             }
             match outcome {
