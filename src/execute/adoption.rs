@@ -71,13 +71,12 @@ fn adopt_btrfs(device: &str, label: Option<&str>, uuid: &str, scratch: &Path) ->
     while_mounted(device, "btrfs", scratch, || Call::new(Tool::Btrfs, arguments::grow_btrfs(&folder)).run().map(drop))
 }
 
-/// Mounts, acts and unmounts; the first error counts.
+/// Mounts, acts and unmounts.
 fn while_mounted(device: &str, kind: &str, scratch: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut mounts = Mounts::default();
     mounts.mount(Path::new(device), scratch, kind, Access::ReadWrite)?;
     let acted = act();
-    let unmounted = mounts.unmount_all();
-    acted.and(unmounted)
+    mounts.unmount_after(acted)
 }
 
 #[cfg(test)]

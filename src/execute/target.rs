@@ -64,8 +64,7 @@ pub fn leave(plan: &Plan, target: &Path, files: &[(String, String)]) -> Result<(
         mounts.mount(Path::new(&it.device), &inside(target, &it.path)?, &it.kind, Access::ReadWrite)
     });
     let written = written.and_then(|()| files.iter().try_for_each(|(name, text)| write(target, name, text, 0o600)));
-    let unmounted = mounts.unmount_all();
-    written.and(unmounted)
+    mounts.unmount_after(written)
 }
 
 /// The path of a file of the installed system.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use log::warn;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context as _, Kind, Result};
@@ -72,6 +73,23 @@ impl Mounts {
         Ok(())
     }
 
+    /// Unmounts everything after what was done there.
+    ///
+    /// # Errors
+    /// That of what was done, which says in its advice what stays mounted; else as [`Mounts::unmount_all`].
+    pub fn unmount_after<T>(&mut self, done: Result<T>) -> Result<T> {
+        match (done, self.unmount_all()) {
+            (done, Ok(())) => done,
+            (Ok(_), Err(error)) => Err(error),
+            (Err(first), Err(second)) => {
+                warn!("after the failure: {second}");
+                let left = format!("unmount by hand what stayed mounted ({second})");
+                let advice = first.advice().map_or_else(|| left.clone(), |advice| format!("{advice}; {left}"));
+                Err(first.advise(advice))
+            }
+        }
+    }
+
     /// Unmounts everything, the last first. All are tried; never lazily, which would hide what is still busy.
     ///
     /// # Errors
@@ -92,5 +110,40 @@ impl Mounts {
         left.reverse();
         self.paths = left;
         first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn needs_root_what_stays_mounted_after_a_failure_is_told_beside_it() {
+        let scratch = Scratch::new();
+        let at = scratch.path("busy");
+        let mut mounts = Mounts::default();
+        mounts.mount_virtual("tmpfs", &at).unwrap();
+        // Busy without an open file, which another test's child process might hold for a moment.
+        let mut inner = Mounts::default();
+        inner.mount_virtual("tmpfs", &at.join("inner")).unwrap();
+        let still = format!("unmounting {}: EBUSY: Device or resource busy", at.display());
+
+        let failed = || Err::<(), _>(Error::new(Kind::Image, "the archive is truncated"));
+        let error = mounts.unmount_after(failed()).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Image, "the archive is truncated"));
+        assert_eq!(error.advice(), Some(format!("unmount by hand what stayed mounted ({still})").as_str()));
+        let advised = failed().map_err(|error| error.advise("pack it anew"));
+        let error = mounts.unmount_after(advised).unwrap_err();
+        let both = format!("pack it anew; unmount by hand what stayed mounted ({still})");
+        assert_eq!(error.advice(), Some(both.as_str()));
+        let error = mounts.unmount_after(Ok(())).unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (Kind::Medium, still));
+
+        inner.unmount_all().unwrap();
+        let error = mounts.unmount_after(failed()).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.advice()), ("the archive is truncated", None));
+        assert_eq!(mounts.unmount_after(Ok(5)).unwrap(), 5);
     }
 }

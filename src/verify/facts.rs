@@ -86,10 +86,7 @@ pub fn fstab(target_mounts: &[TargetMount], scratch: &Path) -> Result<Vec<String
     mounts.mount(Path::new(&root.device), scratch, &root.kind, Access::ReadOnly)?;
     let text = fs::read_to_string(scratch.join("etc/fstab"))
         .context(Kind::Verify, || "reading /etc/fstab of the installed system");
-    let unmounted = mounts.unmount_all();
-    let lines = text?.lines().map(str::to_owned).collect();
-    unmounted?;
-    Ok(lines)
+    Ok(mounts.unmount_after(text)?.lines().map(str::to_owned).collect())
 }
 
 /// The first sector of a disk.
