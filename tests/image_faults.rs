@@ -241,7 +241,11 @@ fn a_silent_server_does_not_hold_up_who_asks_to_end() {
 
 #[test]
 fn a_silent_server_does_not_hold_up_who_asks_to_end_a_probe() {
-    ends_soon(|client, source, cancel| image::probe(source, &[], client, cancel));
+    ends_soon(|client, source, cancel| {
+        let mut job = image::Job::new("probe", source.clone(), "/nonexistent");
+        job.cancel = cancel.clone();
+        image::probe(&job, client)
+    });
 }
 
 #[test]

@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use bedplate::error::Kind;
-use bedplate::image::{self, Cancel, Form};
+use bedplate::image::{self, Form};
 use bedplate::request::Container;
-use bedplate::units::{Bytes, MaxWindow};
+use bedplate::units::Bytes;
 use support::http_server::{Cut, Length, Reply, Seen, Server};
 use support::images::{breaking, client, failure, job, md5, packed, picture, sha256, write, written};
 use support::scratch::Scratch;
@@ -97,9 +97,7 @@ fn another_form_and_a_page_are_refused_before_the_target_is_touched() {
         let mut job = job(&server.url("/image"), &target);
         job.container = container;
         let error = write(&job).unwrap_err();
-        let probed = image::probe(&server.url("/image").parse().unwrap(), &[], &client(), &Cancel::default())
-            .and_then(|probe| probe.check(container, None, MaxWindow::default()))
-            .unwrap_err();
+        let probed = image::probe(&job, &client()).and_then(|probe| probe.check(&job, None)).unwrap_err();
         assert_eq!((error.kind(), probed.kind()), (Kind::Image, Kind::Image));
         assert_eq!(std::fs::read(&target).unwrap(), b"as it was");
         let (written, probed) = (error.to_string(), probed.to_string());
@@ -152,7 +150,8 @@ fn an_empty_image_is_an_error_in_every_form() {
         assert_eq!(failure(&server, |_| ()), (Kind::Image, format!("{}: the image is empty", server.url("/image"))));
     }
     let empty = Server::serving(Vec::new());
-    let form = image::probe(&empty.url("/image").parse().unwrap(), &[], &client(), &Cancel::default()).unwrap_err();
+    let nowhere = job(&empty.url("/image"), std::path::Path::new("/nonexistent"));
+    let form = image::probe(&nowhere, &client()).unwrap_err();
     assert_eq!(form.to_string(), format!("reading {}: it is empty", empty.url("/image")));
     assert_eq!(Form::of(b""), Form::Empty);
 }

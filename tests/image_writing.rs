@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bedplate::error::Kind;
-use bedplate::image::{self, Cancel, Form, TargetKind};
+use bedplate::image::{self, Form, TargetKind};
 use bedplate::request::Container;
-use bedplate::units::{Bytes, MaxWindow};
+use bedplate::units::Bytes;
 use support::http_server::{Cut, Length, Reply, Seen, Server};
 use support::images::{breaking, client, failure, job, md5, pack, picture, sha256, write, written};
 use support::loop_device::LoopDevice;
@@ -338,10 +338,14 @@ fn credentials_in_an_address_are_used_and_shown_nowhere() {
 fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     let packed = pack(&picture());
     let server = Server::serving(packed.clone());
-    let location = server.url("/image").parse().unwrap();
-    let probe = image::probe(&location, &[], &client(), &Cancel::default()).unwrap();
-    assert_eq!((probe.length, &probe.form), (Some(packed.len() as u64), &Form::Gzip));
-    let check = |container, size: Option<u64>| probe.check(container, size.map(Bytes::new), MaxWindow::default());
+    let probed = |server: &Server| image::probe(&job(&server.url("/image"), Path::new("/nonexistent")), &client());
+    let probe = probed(&server).unwrap();
+    assert_eq!((probe.length, &probe.form, probe.image_size), (Some(packed.len() as u64), &Form::Gzip, None));
+    let check = |container, size: Option<u64>| {
+        let mut job = job(&server.url("/image"), Path::new("/nonexistent"));
+        (job.container, job.container_size) = (container, size.map(Bytes::new));
+        probe.check(&job, None)
+    };
     check(Some(Container::Gzip), Some(packed.len() as u64)).unwrap();
     assert_eq!(check(Some(Container::Raw), None).unwrap_err().to_string(), "expected a raw image, found gzip");
     assert_eq!(
@@ -350,8 +354,7 @@ fn probe_tells_length_and_form_and_refuses_what_is_absent() {
     );
     for (status, body) in [(404, &b"no"[..]), (200, b"")] {
         let server = Server::start(move |_, _| Reply::new(status, body.to_vec()));
-        let error =
-            image::probe(&server.url("/image").parse().unwrap(), &[], &client(), &Cancel::default()).unwrap_err();
+        let error = probed(&server).unwrap_err();
         assert_eq!(error.kind(), Kind::Image, "{error}");
     }
 }

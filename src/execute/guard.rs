@@ -8,14 +8,14 @@ use nix::unistd::Uid;
 use super::{adoption, file_system};
 use crate::error::{Error, Kind, Result};
 use crate::http;
-use crate::image::{self, Cancel};
+use crate::image::{self, Job, Room};
 use crate::inventory::{self, Disk, FirmwareMode, Use};
+use crate::layout::{self, Layout};
 use crate::plan::{DiskIdentity, Expectation, Plan, Step};
 use crate::request::file_systems::ARCHIVE;
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
-use crate::sys::signal;
-use crate::units::{Bytes, MaxWindow};
+use crate::units::{MaxWindow, Mib};
 
 /// Refuses everyone but root.
 ///
@@ -58,11 +58,11 @@ pub fn prepare(plan: &Plan, http: &http::Client, max_window: MaxWindow) -> Resul
                 check_disk(disk)?;
             }
             Step::InstallBootCode { disks } => disks.iter().try_for_each(check_disk)?,
-            Step::WriteImage { source, mirrors, container, format, container_size, size, bmap, .. } => {
-                probe_image(source, mirrors, container, format, *container_size, http, max_window)?;
-                if let Some(bmap) = bmap {
-                    image::probe_map(&super::image::location(bmap)?, *size, http, &cancel())?;
-                }
+            Step::WriteImage { target, format, .. } => {
+                let job = super::image::job(&step.id(), step, max_window)?;
+                // The size of an archive is not that of its files.
+                let room = if format == ARCHIVE { None } else { room(&plan.layout, target) };
+                probe_image(&job, format, room, http)?;
             }
             _ => {}
         }
@@ -126,31 +126,22 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
     })
 }
 
-/// Ends waiting for a server when the run is to end.
-fn cancel() -> Cancel {
-    Cancel::with_flag(signal::cancel_flag())
+/// An image must be there with its signature and its map, be packed as the request says, be as long as its metadata says
+/// and no longer than its target will be, as far as all this can be told before it is fetched.
+fn probe_image(job: &Job, format: &str, room: Option<Room>, http: &http::Client) -> Result<()> {
+    let probe = image::probe(job, http)?;
+    let checked = match format {
+        ARCHIVE => probe.check_archive(job),
+        _ => probe.check(job, room.clone()),
+    };
+    checked.map_err(|error| error.within(format!("image {}", job.source)))?;
+    probe.check_map(job, room, http)
 }
 
-/// An image must be there, be packed as the request says, and be as long as its metadata says where the source tells.
-fn probe_image(
-    source: &str,
-    mirrors: &[String],
-    container: &str,
-    format: &str,
-    size: Option<Bytes>,
-    http: &http::Client,
-    max_window: MaxWindow,
-) -> Result<()> {
-    let location = super::image::location(source)?;
-    let within = |error: Error| error.within(format!("image {location}"));
-    let container = super::image::container(container).map_err(within)?;
-    let mirrors = super::image::mirrors(mirrors)?;
-    let probe = image::probe(&location, &mirrors, http, &cancel())?;
-    let checked = match format {
-        ARCHIVE => probe.check_archive(Some(container), size, max_window),
-        _ => probe.check(Some(container), size, max_window),
-    };
-    checked.map_err(within)
+/// What a device of the layout will hold.
+fn room(layout: &Layout, device: &str) -> Option<Room> {
+    let size = layout::device_size(layout, device).and_then(Mib::bytes)?;
+    Some((size.get(), device.to_owned()))
 }
 
 /// A disk must still be the one of the plan, and free.

@@ -7,50 +7,19 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{self, Cancel, Digest, Job, Location, MinisignKey, Signed};
 use crate::plan::{Step, TargetMount};
 use crate::report::ImageReport;
-use crate::request::Container;
 use crate::request::file_systems::ARCHIVE;
+use crate::request::{Container, shown_uri};
 use crate::sys::mount::{Access, Mounts};
 use crate::sys::signal;
+use crate::units::MaxWindow;
 
 /// Carries out a `WriteImage` step.
 pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> {
-    let Step::WriteImage {
-        source,
-        target: device,
-        container,
-        format,
-        label,
-        uuid,
-        size,
-        digests,
-        container_size,
-        container_digests,
-        mirrors,
-        minisign_key,
-        signature,
-        bmap,
-        mounts,
-    } = step
-    else {
+    let Step::WriteImage { target: device, format, label, uuid, mounts, .. } = step else {
         return Err(Error::bug(format!("{id} is no image")));
     };
-    let node = require_device(device)?;
-    let source = location(source)?;
-    let mut job = Job::new(id, source.clone(), node);
-    job.mirrors = self::mirrors(mirrors)?;
-    job.bmap = bmap.as_deref().map(location).transpose()?;
-    if let Some(key) = minisign_key {
-        let key: MinisignKey = key.parse().map_err(|reason: String| Error::new(Kind::Request, reason))?;
-        let signature = signature.as_deref().map(location).transpose()?;
-        job.signed = Some(Signed::new(key, signature.unwrap_or_else(|| source.with_suffix(".minisig"))));
-    }
-    job.container = Some(self::container(container)?);
-    job.max_window = inputs.max_window;
-    job.size = *size;
-    job.container_size = *container_size;
-    job.digests = parse(digests)?;
-    job.container_digests = parse(container_digests)?;
-    job.cancel = Cancel::with_flag(signal::cancel_flag());
+    require_device(device)?;
+    let job = job(id, step, inputs.max_window)?;
     if format == ARCHIVE {
         return unpack(job, mounts, inputs);
     }
@@ -60,6 +29,47 @@ pub fn write(id: &str, step: &Step, inputs: &Inputs<'_>) -> Result<ImageReport> 
     adoption::adopt(device, format, label.as_deref(), uuid, scratch)
         .map_err(|error| error.within(format!("making the file system on {device} its own")))?;
     Ok(report)
+}
+
+/// The same as a job, whose target need not be there yet.
+///
+/// # Errors
+/// `Request` with what in the step is not what it should be.
+pub fn job(id: &str, step: &Step, max_window: MaxWindow) -> Result<Job> {
+    let Step::WriteImage {
+        source,
+        target,
+        container,
+        size,
+        digests,
+        container_size,
+        container_digests,
+        mirrors,
+        minisign_key,
+        signature,
+        bmap,
+        ..
+    } = step
+    else {
+        return Err(Error::bug(format!("{id} is no image")));
+    };
+    let source = location(source)?;
+    let mut job = Job::new(id, source.clone(), target);
+    job.mirrors = mirrors.iter().map(|address| location(address)).collect::<Result<_>>()?;
+    job.bmap = bmap.as_deref().map(location).transpose()?;
+    if let Some(key) = minisign_key {
+        let key: MinisignKey = key.parse().map_err(|reason: String| Error::new(Kind::Request, reason))?;
+        let signature = signature.as_deref().map(location).transpose()?;
+        job.signed = Some(Signed::new(key, signature.unwrap_or_else(|| source.with_suffix(".minisig"))));
+    }
+    job.container = Some(self::container(container).map_err(|error| error.within(format!("image {source}")))?);
+    job.max_window = max_window;
+    job.size = *size;
+    job.container_size = *container_size;
+    job.digests = parse(digests)?;
+    job.container_digests = parse(container_digests)?;
+    job.cancel = Cancel::with_flag(signal::cancel_flag());
+    Ok(job)
 }
 
 /// Unpacks an archive to file systems that are mounted for that alone: nothing of this system is in the tree, and what is
@@ -74,24 +84,17 @@ fn unpack(mut job: Job, file_systems: &[TargetMount], inputs: &Inputs<'_>) -> Re
         mounts.mount(Path::new(&it.device), &at, &it.kind, Access::ReadWrite)
     });
     let unpacked = mounted.and_then(|()| image::unpack(&job, inputs.http, inputs.reporter));
-    let unmounted = mounts.unmount_all();
-    let report = unpacked?;
-    unmounted?;
-    Ok(report)
+    mounts.unmount_after(unpacked)
 }
 
-/// Where a step's image comes from.
-pub fn location(source: &str) -> Result<Location> {
-    source.parse().map_err(|reason: String| Error::new(Kind::Request, format!("image {source}: {reason}")))
-}
-
-/// Where else it comes from.
-pub fn mirrors(addresses: &[String]) -> Result<Vec<Location>> {
-    addresses.iter().map(|address| location(address)).collect()
+/// Where a step's image, or what belongs to it, comes from. An address that is none is told without its secrets.
+fn location(source: &str) -> Result<Location> {
+    let told = |reason: String| Error::new(Kind::Request, format!("image {}: {reason}", shown_uri(source)));
+    source.parse().map_err(told)
 }
 
 /// How a step's image is packed.
-pub fn container(word: &str) -> Result<Container> {
+fn container(word: &str) -> Result<Container> {
     Container::of_word(word)
         .ok_or_else(|| Error::new(Kind::Request, format!("{word:?} is no packing of images that this program knows")))
 }
@@ -105,14 +108,13 @@ fn parse(digests: &[String]) -> Result<Vec<Digest>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
     use std::process::Command;
 
     use super::*;
     use crate::configdrive::ConfigDrive;
     use crate::http::{Client, Proxies, Settings};
     use crate::report::Reporter;
-    use crate::units::MaxWindow;
+    use crate::scratch::Scratch;
 
     fn run(tool: &str, arguments: &[&str]) -> String {
         let output = Command::new(tool).args(arguments).output().unwrap();
@@ -142,12 +144,12 @@ mod tests {
         }
     }
 
-    fn unpacked(folder: &Path, archive: &Path, mounts: &[TargetMount]) -> Result<ImageReport> {
-        let step = Step::WriteImage {
-            source: archive.display().to_string(),
-            target: mounts[0].device.clone(),
-            container: "gzip".to_owned(),
-            format: "tar".to_owned(),
+    fn step(source: &str, container: &str) -> Step {
+        Step::WriteImage {
+            source: source.to_owned(),
+            target: "/dev/os/root".to_owned(),
+            container: container.to_owned(),
+            format: "ext4".to_owned(),
             label: None,
             uuid: String::new(),
             size: None,
@@ -158,8 +160,44 @@ mod tests {
             minisign_key: None,
             signature: None,
             bmap: None,
-            mounts: mounts.to_vec(),
+            mounts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_step_is_told_without_the_secrets_of_its_addresses() {
+        const KEY: &str = "RWS08tODgJzXwbsLGKqVGlfRXAYBb9b9LiKZ3929Lx6uKjB5bjhRxyig";
+        let bad = "http://user:hunter2@h/<a>.img?sig=s3cret";
+        let told = |adjust: &dyn Fn(&mut Step)| {
+            let mut step = step("http://h/a.img", "raw");
+            adjust(&mut step);
+            let error = job("write-image", &step, MaxWindow::default()).unwrap_err();
+            let everything = format!("{error:?} {:?}", error.advice());
+            assert!(!everything.contains("hunter2") && !everything.contains("s3cret"), "{everything}");
+            assert_eq!(error.kind(), Kind::Request);
+            error.to_string()
         };
+        let refused = "image http://h/<a>.img: address http://h/<a>.img?***: invalid uri character";
+        for place in ["source", "mirrors", "signature", "bmap"] {
+            let words = told(&|step| {
+                let Step::WriteImage { source, mirrors, minisign_key, signature, bmap, .. } = step else { return };
+                match place {
+                    "source" => *source = bad.to_owned(),
+                    "mirrors" => mirrors.push(bad.to_owned()),
+                    "signature" => (*minisign_key, *signature) = (Some(KEY.to_owned()), Some(bad.to_owned())),
+                    _ => *bmap = Some(bad.to_owned()),
+                }
+            });
+            assert_eq!(words, refused, "{place}");
+        }
+        let words = told(&|step| *step = self::step("http://user:hunter2@h/a.img?sig=s3cret", "zip"));
+        assert_eq!(words, "image http://h/a.img?***: \"zip\" is no packing of images that this program knows");
+    }
+
+    fn unpacked(folder: &Path, archive: &Path, mounts: &[TargetMount]) -> Result<ImageReport> {
+        let mut step = step(&archive.display().to_string(), "gzip");
+        let Step::WriteImage { target, format, mounts: to, .. } = &mut step else { unreachable!("it is one") };
+        (*target, *format, *to) = (mounts[0].device.clone(), "tar".to_owned(), mounts.to_vec());
         let http = Client::new(&Settings { proxies: Proxies::default(), ..Settings::default() }).unwrap();
         let reporter = Reporter::new("r", Vec::new());
         let config_drive = ConfigDrive { files: std::collections::BTreeMap::new() };
@@ -172,7 +210,8 @@ mod tests {
 
     #[test]
     fn needs_root_archive_fills_each_file_system_with_its_own_files_and_leaves_nothing_mounted() {
-        let folder: PathBuf = std::env::temp_dir().join(format!("bedplate-unpack-{}", std::process::id()));
+        let scratch = Scratch::new();
+        let folder = scratch.folder().to_owned();
         fs::create_dir_all(folder.join("source/srv/boot/grub")).unwrap();
         fs::write(folder.join("source/etc"), "etc").unwrap();
         fs::write(folder.join("source/boot"), "not the mount point").unwrap();
@@ -205,6 +244,5 @@ mod tests {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(folder.to_str().unwrap()), "{mounts}");
         drop((root, boot));
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -68,6 +68,7 @@ pub use source::Source;
 pub use target::TargetKind;
 pub use writing::{Written, write};
 
+use bounds::Bounds;
 use form::HEAD;
 use qcow2::Qcow2;
 use target::Target;
@@ -180,85 +181,97 @@ pub struct Probe {
     pub length: Option<u64>,
     /// What it is by its first bytes.
     pub form: Form,
+    /// Its length unpacked, where that is known before it is unpacked: of a raw image, where the server tells, and of qcow2.
+    pub image_size: Option<u64>,
     head: Vec<u8>,
 }
 
+/// What a target holds, and the target's name.
+pub type Room = (u64, String);
+
 impl Probe {
-    /// The same for an archive of files.
+    /// Compares an archive of files with what its job says, as [`Probe::check`] does an image.
     ///
     /// # Errors
     /// `Image` with what was expected and what was found.
-    pub fn check_archive(
-        &self,
-        container: Option<Container>,
-        container_size: Option<Bytes>,
-        max_window: MaxWindow,
-    ) -> Result<()> {
-        archive::codec(&self.head, container, max_window)?;
-        check_container_size(self.length, container_size)
+    pub fn check_archive(&self, job: &Job) -> Result<()> {
+        let codec = archive::codec(&self.head, job.container, job.max_window)?;
+        check_container_size(self.length, job.container_size)?;
+        match self.length {
+            Some(length) if codec.is_none() => bounds(job, None).check_exact(length),
+            _ => Ok(()),
+        }
     }
 
-    /// Compares with what the request says, and looks whether the first bytes can be unpacked.
+    /// Compares with what the job says and with what the target will hold, and looks whether the first bytes can be unpacked.
     ///
     /// # Errors
     /// `Image` with what was expected and what was found.
-    pub fn check(
-        &self,
-        container: Option<Container>,
-        container_size: Option<Bytes>,
-        max_window: MaxWindow,
-    ) -> Result<()> {
-        unpacking(&self.form, container, &self.head, max_window)?;
-        check_container_size(self.length, container_size)
+    pub fn check(&self, job: &Job, room: Option<Room>) -> Result<()> {
+        unpacking(&self.form, job.container, &self.head, job.max_window)?;
+        check_container_size(self.length, job.container_size)?;
+        let bounds = bounds(job, room);
+        self.image_size.or(bounds.size).map_or(Ok(()), |size| bounds.check_exact(size))
+    }
+
+    /// Asks whether the job's block map is there, whole, and for this image; a job without a map is right.
+    ///
+    /// # Errors
+    /// `Image` when it is absent, unreachable, wrong, for another image, or for one that the target will not hold.
+    pub fn check_map(&self, job: &Job, room: Option<Room>, client: &Client) -> Result<()> {
+        let Some(location) = &job.bmap else { return Ok(()) };
+        let map = mapped::read(location, client, &job.cancel)?;
+        let mut bounds = bounds(job, room);
+        bounds.size = self.image_size.or(bounds.size);
+        bounds.check_exact(map.image_size).map_err(|error| error.within(format!("block map {location}")))
     }
 }
 
-/// Asks whether an image is there and what it is, by fetching its first bytes.
+/// What a job knows of the length of its image.
+fn bounds(job: &Job, room: Option<Room>) -> Bounds {
+    Bounds { size: job.size.map(Bytes::get), room }
+}
+
+/// Asks whether the image of a job is there and what it is, by fetching its first bytes; and whether its signature is there
+/// and can be checked with the key.
 ///
 /// # Errors
-/// `Image` when it is absent, unreachable or empty; `Terminated` when the run is to end.
-pub fn probe(location: &Location, mirrors: &[Location], client: &Client, cancel: &Cancel) -> Result<Probe> {
-    let (location, mirrors, client, inner) = (location.clone(), mirrors.to_vec(), client.clone(), cancel.clone());
-    cancel.aside(move || {
-        let access = Access {
-            source: &location,
-            mirrors: &mirrors,
-            has_digest: false,
-            signed: None,
-            client: &client,
-            cancel: &inner,
-            patience: PROBE_PATIENCE,
-        };
-        probe_by(&access)
+/// `Image` when either is absent or unreachable, when the image is empty or no signature can be over its form, when the
+/// signature was made with another key or has the legacy form; `Terminated` when the run is to end.
+pub fn probe(job: &Job, client: &Client) -> Result<Probe> {
+    if let Some(signed) = &job.signed {
+        signed.probe(client, &job.cancel)?;
+    }
+    let asked = (job.clone(), client.clone());
+    job.cancel.aside(move || {
+        let (job, client) = asked;
+        probe_image(&job, &client)
     })
 }
 
-fn probe_by(access: &Access<'_>) -> Result<Probe> {
-    let location = access.source;
-    let mut source = source::open(access)?;
+fn probe_image(job: &Job, client: &Client) -> Result<Probe> {
+    let location = &job.source;
+    // The signature is over all of the file, of which only the beginning is read now.
+    let access = Access { has_digest: false, signed: None, patience: PROBE_PATIENCE, ..job.access(client) };
+    let mut source = source::open(&access)?;
     let head = read_head(&mut source)?;
     let form = Form::of(&head);
     if form == Form::Empty {
         return Err(Error::new(Kind::Image, format!("reading {location}: it is empty")));
     }
     let length = source.length();
-    if form == Form::Qcow2 {
-        drop(source);
-        // Whether the server sends parts, and the header tells of nothing that cannot be read.
-        let parts = || ranged::open(access);
-        Qcow2::open(parts()?, parts()?).map_err(|error| error.within(location.to_string()))?;
-    }
-    Ok(Probe { length, form, head })
-}
-
-/// Asks whether a block map is there, whole, and for an image of this size.
-///
-/// # Errors
-/// `Image` when it is absent, unreachable, wrong, or for another image.
-pub fn probe_map(location: &Location, size: Option<Bytes>, client: &Client, cancel: &Cancel) -> Result<()> {
-    let map = mapped::read(location, client, cancel)?;
-    let bounds = bounds::Bounds { size: size.map(Bytes::get), room: None };
-    bounds.check_exact(map.image_size).map_err(|error| error.within(format!("block map {location}")))
+    let image_size = match form {
+        Form::Raw => length,
+        Form::Qcow2 => {
+            drop(source);
+            // Whether the server sends parts, and the header tells of nothing that cannot be read.
+            let parts = || ranged::open(&Access { signed: job.signed.as_ref(), ..access });
+            let image = Qcow2::open(parts()?, parts()?).map_err(|error| error.within(location.to_string()))?;
+            Some(image.size())
+        }
+        _ => None,
+    };
+    Ok(Probe { length, form, image_size, head })
 }
 
 /// Unpacks an archive of files (tar, packed or not) to the folder that is the job's target, and proves it there.

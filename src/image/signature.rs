@@ -95,6 +95,12 @@ impl Signed {
         self.key.key.verify(bytes, &signature, false).map_err(|fault| self.fault(&fault))
     }
 
+    /// Asks whether the signature is there and can be checked with the key; what it is over is not looked at.
+    pub(super) fn probe(&self, client: &Client, cancel: &Cancel) -> Result<()> {
+        let signature = self.fetch(client, cancel)?;
+        self.key.key.verify_stream(&signature).map(drop).map_err(|fault| self.fault(&fault))
+    }
+
     /// Passes the source on, and makes its end an error when what came is not what was signed.
     pub(super) fn around(&self, source: Box<dyn Source>, client: &Client, cancel: &Cancel) -> Result<Box<dyn Source>> {
         // The verifier borrows both. They are some hundred bytes, once an image, and the thread that reads may outlive the run.
