@@ -10,6 +10,12 @@ use super::sparse::{self, Map};
 /// Bytes that an access control list may have: a file system keeps fewer, and those of folders are kept to the end.
 const LONGEST_LIST: usize = 16 << 10;
 
+/// Memory that all extensions of one entry may take: one of them may nearly fill it.
+const MOST: usize = 4 << 20;
+
+/// What a record takes beside its bytes: two vectors, their allocations, and its part of the map.
+const RECORD: usize = 128;
+
 /// An entry, ready to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -68,29 +74,60 @@ pub(super) struct Attributes {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Extensions {
     /// GNU's long name and long link.
-    pub(super) long_name: Option<Vec<u8>>,
-    pub(super) long_link: Option<Vec<u8>>,
-    pub(super) records: Records,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    records: Records,
     /// Offsets and lengths of GNU's form 0.0, in turn.
-    pub(super) numbers: Vec<u64>,
+    numbers: Vec<u64>,
+    /// Memory that records and numbers take, about.
+    size: usize,
 }
 
 impl Extensions {
     /// Adds the records of an extended header.
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let mut fault = None;
-        let (records, numbers) = (&mut self.records, &mut self.numbers);
+        let mut added = Ok(());
         pax::parse(bytes, |key, value| {
-            if matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
-                match pax::number("sparse map", value) {
-                    Ok(number) => numbers.push(number),
-                    Err(words) => fault = Some(words),
-                }
-            } else {
-                records.insert(key.to_vec(), value.to_vec());
+            if added.is_ok() {
+                added = self.add_record(key, value);
             }
         })?;
-        fault.map_or(Ok(()), Err)
+        added
+    }
+
+    fn add_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        if matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
+            self.numbers.push(pax::number("sparse map", value)?);
+            self.size = self.size.saturating_add(size_of::<u64>());
+        } else {
+            let new = RECORD.saturating_add(key.len()).saturating_add(value.len());
+            let old = self.records.insert(key.to_vec(), value.to_vec());
+            // The last of a key counts.
+            let old = old.map_or(0, |old| RECORD.saturating_add(key.len()).saturating_add(old.len()));
+            self.size = self.size.saturating_add(new).saturating_sub(old);
+        }
+        self.check_size()
+    }
+
+    /// Takes GNU's long name for the next entry.
+    pub(super) fn set_name(&mut self, name: Vec<u8>) -> Result<(), String> {
+        self.long_name = Some(name);
+        self.check_size()
+    }
+
+    /// Takes GNU's long link for the next entry.
+    pub(super) fn set_link(&mut self, link: Vec<u8>) -> Result<(), String> {
+        self.long_link = Some(link);
+        self.check_size()
+    }
+
+    /// Any number of extensions may stand before an entry, and those for all entries are kept to the end.
+    fn check_size(&self) -> Result<(), String> {
+        let names = [&self.long_name, &self.long_link].into_iter().flatten().map(Vec::len).sum();
+        if self.size.saturating_add(names) > MOST {
+            return Err(format!("its extensions take more than {MOST} bytes of memory"));
+        }
+        Ok(())
     }
 
     /// A record that says something: an empty one says that the header's own value does not count either.

@@ -63,19 +63,13 @@ impl<R: Read> Reader<R> {
                 }
             };
             let whole = || extension.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
-            match header.kind {
-                b'L' => extensions.long_name = Some(whole()),
-                b'K' => extensions.long_link = Some(whole()),
-                b'g' => {
-                    let added = self.global.add(&extension).and_then(|()| extensions.add(&extension));
-                    added.map_err(|words| self.fault(&words))?;
-                    let size: usize = self.global.records.iter().map(|(key, value)| key.len() + value.len()).sum();
-                    if widen(size) > LONGEST_EXTENSION {
-                        return Err(self.fault("the archive says too much about all of its entries"));
-                    }
-                }
-                _ => extensions.add(&extension).map_err(|words| self.fault(&words))?,
-            }
+            let added = match header.kind {
+                b'L' => extensions.set_name(whole()),
+                b'K' => extensions.set_link(whole()),
+                b'g' => self.global.add(&extension).and_then(|()| extensions.add(&extension)),
+                _ => extensions.add(&extension),
+            };
+            added.map_err(|words| self.fault(&words))?;
         }
     }
 

@@ -289,6 +289,41 @@ fn packed_archives_are_unpacked_and_their_digests_and_sizes_compared() {
     }
 }
 
+#[test]
+fn what_may_stand_before_entries_is_bounded_whatever_it_is_made_of() {
+    let failure = |archive: Vec<u8>| unpacked(&Scratch::new(), &archive).map(|_| ()).unwrap_err();
+    let refused =
+        |at: usize| format!("at byte {at} of the archive: its extensions take more than {} bytes of memory", 4 << 20);
+    let block = |data: usize| 512 + data.next_multiple_of(512);
+    let large = vec![b'x'; 3 << 20];
+    let one = Making::default().pax(&[("SCHILY.xattr.user.a", &large)]);
+    let length = one.0.len();
+    assert_eq!(failure(one.pax(&[("SCHILY.xattr.user.b", &large)]).file("x", b"").end()), refused(2 * length));
+    // The last of a key counts, so that repeating it takes nothing.
+    let twice = Making::default().pax(&[("comment", &large)]).pax(&[("comment", &large)]).file("x", b"").end();
+    assert_eq!(unpacked(&Scratch::new(), &twice).map(|_| ()), Ok(()));
+
+    let long = |kind: u8| header(b"././@LongLink", kind, large.len() as u64);
+    let both = Making::default().raw(&long(b'K'), &large).raw(&long(b'L'), &large).file("x", b"").end();
+    assert_eq!(failure(both), refused(2 * block(large.len())));
+
+    // Small records take much more than their bytes.
+    let small: Vec<u8> = (10_000..60_000).flat_map(|key: u32| super::making::record(&key.to_string(), b"")).collect();
+    let header_of = |kind: u8, data: &[u8]| header(b"PaxHeaders/x", kind, data.len() as u64);
+    let many = Making::default().raw(&header_of(b'x', &small), &small).file("x", b"").end();
+    assert_eq!(failure(many), refused(block(small.len())));
+
+    // What holds for all entries stays to the end: numbers add up over headers and entries.
+    let numbers: Vec<u8> = super::making::record("GNU.sparse.offset", b"1").repeat(100_000);
+    let mut making = Making::default();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        making = making.raw(&header_of(b'g', &numbers), &numbers).file(name, b"");
+    }
+    let at = 6 * block(numbers.len()) + 5 * 512;
+    let words = failure(making.end());
+    assert_eq!(words.replace("\"e\": ", ""), refused(at));
+}
+
 fn digest(bytes: &[u8]) -> crate::image::Digest {
     use sha2::Digest as _;
     let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
