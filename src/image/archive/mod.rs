@@ -70,13 +70,21 @@ pub(super) fn read_all(bytes: &[u8]) {
 /// Unpacks an archive to the folder that is the job's target, and proves it there.
 ///
 /// # Errors
-/// As [`super::write()`]. What is in the folder then is not proved.
+/// As [`super::write()`]. What is in the folder then is not proved, which the advice says once something may be there.
 pub(super) fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<ImageReport> {
     let began = Instant::now();
     let folder = job.target().display();
-    let (flowed, proved) = unpack_and_check(job, client, reporter).map_err(|error| {
-        let error = error.within(format!("unpacking {} to {folder}", job.source));
-        error.advise(format!("what is in {folder} is not proved: do not use it, and empty it before another try"))
+    let within = |error: Error| error.within(format!("unpacking {} to {folder}", job.source));
+    let mut tree = Tree::open(job.target(), job.read_back).map_err(|trouble| within(trouble.about(b"")))?;
+    let done = unpack_and_check(job, client, reporter, &mut tree);
+    let (flowed, proved) = done.map_err(|error| {
+        let error = within(error);
+        if !tree.is_begun() {
+            return error;
+        }
+        let left = format!("what is in {folder} is not proved: do not use it, and empty it before another try");
+        let advice = error.advice().map_or_else(|| left.clone(), |advice| format!("{advice}; {left}"));
+        error.advise(advice)
     })?;
     Ok(ImageReport {
         source: job.source.to_string(),
@@ -90,9 +98,8 @@ pub(super) fn unpack(job: &Job, client: &Client, reporter: &Reporter) -> Result<
     })
 }
 
-fn unpack_and_check(job: &Job, client: &Client, reporter: &Reporter) -> Result<(Flowed, bool)> {
-    let mut tree = Tree::open(job.target(), job.read_back).map_err(|trouble| trouble.about(b""))?;
-    let flowed = extract(job, client, reporter, &mut tree)?;
+fn unpack_and_check(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> Result<(Flowed, bool)> {
+    let flowed = extract(job, client, reporter, tree)?;
     let proved = check_digests(job, &flowed)?;
     tree.finish().map_err(|(name, trouble)| trouble.about(&name))?;
     tree.flush().context(Kind::Medium, || "flushing the file system")?;
@@ -104,8 +111,8 @@ fn unpack_and_check(job: &Job, client: &Client, reporter: &Reporter) -> Result<(
     Ok((flowed, proved))
 }
 
-/// Opens the source, compares what can be compared beforehand, and makes all entries.
-fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> Result<Flowed> {
+/// Opens the source, and compares what can be compared beforehand.
+fn open(job: &Job, client: &Client) -> Result<(Stream, Bounds)> {
     let mut bounds = Bounds { size: job.size.map(Bytes::get), room: None };
     let opening = (job.clone(), client.clone());
     let (source, head, codec) = job.cancel.aside(move || {
@@ -133,6 +140,12 @@ fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> 
         container_digests: job.container_digests.clone(),
         cancel: job.cancel.clone(),
     })?;
+    Ok((stream, bounds))
+}
+
+/// Makes all entries.
+fn extract(job: &Job, client: &Client, reporter: &Reporter, tree: &mut Tree) -> Result<Flowed> {
+    let (stream, bounds) = open(job, client)?;
     let mut reader = Reader::new(stream);
     let mut maker = Maker { tree, written: 0, buffer: vec![0; BUFFER], entries: 0 };
     while let Some(entry) = reader.next()? {
@@ -234,39 +247,48 @@ impl Maker<'_> {
         let made = self.tree.make_file(entry).map_err(about)?;
         let mut content = self.tree.contents.is_some().then(Content::new);
         for part in parts {
-            let mut offset = part.offset;
-            let mut left = part.length;
-            while left > 0 {
-                let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-                let bytes = &mut self.buffer[..most];
-                reader.read_data(bytes)?;
-                made.file.write_all_at(bytes, offset).map_err(|cause| {
-                    let words = format!(
-                        "making {}: at byte {offset}: {}",
-                        name::shown(&entry.name),
-                        medium::medium_words(&cause)
-                    );
-                    Error::new(Kind::Medium, words)
-                })?;
+            let write = |bytes: &[u8], offset: u64| {
+                let written = made.file.write_all_at(bytes, offset);
+                written.map_err(|cause| refused(entry, &format!("at byte {offset}"), &cause))?;
                 if let Some(content) = &mut content {
                     content.add(offset, bytes);
                 }
-                (offset, left) = (offset.saturating_add(widen(most)), left - widen(most));
-                self.written = self.written.saturating_add(widen(most));
-                on_read(reader.position())?;
-            }
+                Ok(())
+            };
+            self.copy_part(*part, reader, write, on_read)?;
         }
         if let Some(size) = size {
-            made.file.set_len(size).map_err(|cause| {
-                let words = format!(
-                    "making {}: setting its length to {size}: {}",
-                    name::shown(&entry.name),
-                    medium::medium_words(&cause)
-                );
-                Error::new(Kind::Medium, words)
-            })?;
+            let set = made.file.set_len(size);
+            set.map_err(|cause| refused(entry, &format!("setting its length to {size}"), &cause))?;
         }
         let hash = content.map(|content| content.finish(size.unwrap_or(entry.data)));
         self.tree.complete(entry, made, hash).map_err(about)
     }
+
+    /// Hands the next data of the archive to `write`, a buffer at a time, with where in the file they go.
+    fn copy_part<R: Read>(
+        &mut self,
+        part: Part,
+        reader: &mut Reader<R>,
+        mut write: impl FnMut(&[u8], u64) -> Result<()>,
+        on_read: &mut impl FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
+        let (mut offset, mut left) = (part.offset, part.length);
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let bytes = &mut self.buffer[..most];
+            reader.read_data(bytes)?;
+            write(bytes, offset)?;
+            (offset, left) = (offset.saturating_add(widen(most)), left - widen(most));
+            self.written = self.written.saturating_add(widen(most));
+            on_read(reader.position())?;
+        }
+        Ok(())
+    }
+}
+
+/// The medium did not take a file.
+fn refused(entry: &Entry, what: &str, cause: &std::io::Error) -> Error {
+    let words = medium::medium_words(cause);
+    Error::new(Kind::Medium, format!("making {}: {what}: {words}", name::shown(&entry.name)))
 }

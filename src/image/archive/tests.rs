@@ -254,7 +254,15 @@ fn packed_archives_are_unpacked_and_their_digests_and_sizes_compared() {
             let begin = format!("unpacking {} to {}: ", job.source, scratch.target().display());
             let error = run(&job).unwrap_err();
             assert_eq!(error.kind(), Kind::Image);
-            assert!(error.advice().unwrap().contains("is not proved"), "{error}");
+            let left = format!(
+                "what is in {} is not proved: do not use it, and empty it before another try",
+                job.target().display()
+            );
+            let is_begun = fs::read_dir(job.target()).unwrap().count() > 0;
+            assert_eq!(error.advice(), is_begun.then_some(left.as_str()), "{error}");
+            for entry in fs::read_dir(job.target()).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
             error.to_string().strip_prefix(&begin).unwrap().replace(&job.source.to_string(), "FILE")
         };
         let (right, wrong) = (digest(&whole), digest(b""));
@@ -322,6 +330,20 @@ fn what_may_stand_before_entries_is_bounded_whatever_it_is_made_of() {
     let at = 6 * block(numbers.len()) + 5 * 512;
     let words = failure(making.end());
     assert_eq!(words.replace("\"e\": ", ""), refused(at));
+}
+
+#[test]
+fn advice_that_is_there_stays_and_what_is_in_the_folder_is_told_once_there_is_something() {
+    let scratch = Scratch::new();
+    let absent = Job::new("unpack", crate::image::Location::File(scratch.0.join("absent")), scratch.target());
+    assert_eq!(run(&absent).unwrap_err().advice(), None);
+
+    let job = job(&scratch, &Making::default().directory("d").file("d/x", &[7; 3000]).end()[..2000]);
+    let left = format!(
+        "what is in {} is not proved: do not use it, and empty it before another try",
+        scratch.target().display()
+    );
+    assert_eq!(run(&job).unwrap_err().advice(), Some(left.as_str()));
 }
 
 fn digest(bytes: &[u8]) -> crate::image::Digest {

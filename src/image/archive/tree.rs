@@ -33,6 +33,8 @@ pub(super) struct Tree {
     systems: BTreeMap<u64, OwnedFd>,
     /// What is set at the end.
     later: Later,
+    /// Whether anything may have been made.
+    is_begun: bool,
     /// Hashes of the files, where they are wanted.
     pub(super) contents: Option<Contents>,
 }
@@ -49,7 +51,7 @@ impl Tree {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(folder, flags, Mode::empty()).attempt("opening the folder")?;
         let contents = keeps_hashes.then(Contents::default);
-        Ok(Self { root, recent: None, systems: BTreeMap::new(), later: Later::default(), contents })
+        Ok(Self { root, recent: None, systems: BTreeMap::new(), later: Later::default(), is_begun: false, contents })
     }
 
     /// Writes out what is still in memory alone.
@@ -62,8 +64,14 @@ impl Tree {
         &self.root
     }
 
+    /// Whether anything may have been made.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
     /// Makes everything but a regular file, whole.
     pub(super) fn make(&mut self, entry: &Entry) -> Result<(), Trouble> {
+        self.is_begun = true;
         if entry.what == What::Directory {
             return self.make_directory(entry);
         }
@@ -91,6 +99,7 @@ impl Tree {
 
     /// Makes an empty file that nobody else may read yet.
     pub(super) fn make_file(&mut self, entry: &Entry) -> Result<NewFile, Trouble> {
+        self.is_begun = true;
         let (folder, last) = split(&entry.name);
         let folder = self.folder(folder)?;
         self.remove(&folder, last)?;
