@@ -1,12 +1,14 @@
 //! What is written to: a block device, or a regular file that stands for one.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use log::warn;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::sys::block::{self, ALIGNMENT, AlignedBuffer, Geometry};
@@ -37,6 +39,8 @@ pub(super) struct Target {
     direct: Option<File>,
     /// Of a block device.
     geometry: Option<Geometry>,
+    /// Of a regular file, as long as it is open.
+    _claim: Option<Flock<File>>,
     holes: Holes,
     /// How a part of the device is made zero.
     punch: fn(&File, u64, u64) -> io::Result<()>,
@@ -76,6 +80,7 @@ impl Target {
             plain,
             direct,
             geometry: Some(geometry),
+            _claim: None,
             holes: Holes::Untried,
             punch: block::punch,
             tail: None,
@@ -90,24 +95,27 @@ impl Target {
         let plain = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let plain = plain.context(Kind::Medium, opening)?;
         apart::require_unshown(path)?;
-        // A device has a claim of its own for that.
-        plain.try_lock().map_err(|cause| {
-            let reason = match cause {
-                TryLockError::WouldBlock => "another run writes to it".to_owned(),
-                TryLockError::Error(cause) => cause.to_string(),
-            };
-            Error::new(Kind::Refused, format!("{}: {reason}", opening()))
-        })?;
+        let claim = Self::claim(&plain).map_err(|error| error.within(opening()))?;
         let direct = block::open_direct(path, true).ok();
         Ok(Self {
             path: path.to_owned(),
             plain,
             direct,
             geometry: None,
+            _claim: Some(claim),
             holes: Holes::Refused,
             punch: block::punch,
             tail: None,
             is_new,
+        })
+    }
+
+    /// Keeps other runs from writing to the file; a device has a claim of its own for that.
+    fn claim(file: &File) -> Result<Flock<File>> {
+        let again = file.try_clone().context(Kind::Medium, || "claiming it")?;
+        Flock::lock(again, FlockArg::LockExclusiveNonblock).map_err(|(_, cause)| match cause {
+            Errno::EWOULDBLOCK => Error::new(Kind::Refused, "another run writes to it"),
+            other => Error::caused(Kind::Medium, "claiming it", other),
         })
     }
 
@@ -380,6 +388,19 @@ mod tests {
             drop(target);
             assert!(device.read()[..6 * PIECE] == expected, "the medium differs");
         }
+    }
+
+    #[test]
+    fn a_file_is_written_by_one_run_at_a_time() {
+        let scratch = Scratch::new();
+        let path = scratch.path("target.img");
+        let open = || Target::open(&path, TargetKind::DeviceOrFile);
+        let first = open().unwrap();
+        let error = open().unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.to_string(), format!("opening {}: another run writes to it", path.display()));
+        drop(first);
+        open().unwrap();
     }
 
     #[test]

@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use log::warn;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context as _, Kind, Result};
+
+/// How long a file system may be busy before that is an error.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// How a file system is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +104,7 @@ impl Mounts {
         let mut first = Ok(());
         let mut left = Vec::new();
         while let Some(path) = self.paths.pop() {
-            let done =
-                umount2(&path, MntFlags::empty()).context(Kind::Medium, || format!("unmounting {}", path.display()));
+            let done = unmount(&path).context(Kind::Medium, || format!("unmounting {}", path.display()));
             if done.is_err() {
                 left.push(path);
                 if first.is_ok() {
@@ -110,6 +115,18 @@ impl Mounts {
         left.reverse();
         self.paths = left;
         first
+    }
+}
+
+/// Unmounts. Whoever looks at all file systems (udev, a monitor, a process that was just forked) keeps one busy for a moment,
+/// and the kernel has no way to wait for that.
+fn unmount(path: &Path) -> nix::Result<()> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match umount2(path, MntFlags::empty()) {
+            Err(Errno::EBUSY) if Instant::now() < deadline => thread::sleep(BUSY / 20),
+            outcome => return outcome,
+        }
     }
 }
 
