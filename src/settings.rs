@@ -14,7 +14,7 @@ const KERNEL_LINE: &str = "proc/cmdline";
 const PREFIX: &str = "bedplate.";
 
 /// Keys of the kernel command line that the bootstrap's own scripts read.
-const BOOTSTRAP_KEYS: [&str; 2] = ["debug", "ssh-key"];
+const BOOTSTRAP_KEYS: [&str; 4] = ["debug", "squashfs", "ssh-key", "syslog"];
 
 /// What is configured, each key named as the long option it stands for.
 #[derive(Debug, Clone, Default)]

@@ -26,7 +26,7 @@ impl Master {
     /// The script for a machine that says who it is.
     ///
     /// # Errors
-    /// When the state cannot be stored; then no token was handed out.
+    /// When the state cannot be stored, or the bootstrap to be served is not whole; then no token was handed out.
     pub(crate) fn boot_script(&self, caller: Caller) -> Result<String> {
         let (mac, peer) = (caller.mac, caller.peer);
         let (token, boot) = fresh_boot(caller)?;
@@ -35,17 +35,19 @@ impl Master {
         let label = live.node.label();
         match (live.node.next_boot, live.node.status) {
             (NextBoot::Provision, Status::Released) => {
+                let mode = self.mode_arguments()?;
                 self.change(&mut live, |node, _| node.boot = Some(boot))?;
                 info!("boot.ipxe: {label} at {peer}: bootstrap, released");
-                Ok(self.bootstrap(mac, &token))
+                Ok(self.bootstrap(mac, &token, &mode))
             }
             (NextBoot::Discovery, _) => {
+                let mode = self.mode_arguments()?;
                 self.change(&mut live, |node, _| {
                     node.boot = Some(boot);
                     node.next_boot = NextBoot::LocalDisk;
                 })?;
                 info!("boot.ipxe: {label} at {peer}: bootstrap, discovery only");
-                Ok(self.bootstrap(mac, &token))
+                Ok(self.bootstrap(mac, &token, &mode))
             }
             (_, status) => {
                 let is_same_machine = live.node.boot.as_ref().is_some_and(|boot| boot.peer == peer);
@@ -70,10 +72,11 @@ impl Master {
             warn!("boot.ipxe: {mac} at {peer}: own disk (max_strangers = {} reached)", self.config.max_strangers);
             return Ok(self.local_disk());
         }
+        let mode = self.mode_arguments()?;
         self.store.write_json(&stranger_path(mac), &boot)?;
         index.strangers.insert(mac, boot);
         info!("boot.ipxe: {mac} at {peer}: bootstrap, unknown machine, discovery only");
-        Ok(self.bootstrap(mac, token))
+        Ok(self.bootstrap(mac, token, &mode))
     }
 
     /// The script that asks again with the machine's identities.
@@ -86,7 +89,7 @@ impl Master {
     }
 
     /// Everything in it is made or parsed here: no text of a node.
-    fn bootstrap(&self, mac: Mac, token: &Secret) -> String {
+    fn bootstrap(&self, mac: Mac, token: &Secret, mode: &str) -> String {
         let (url, bootif) = (&self.url, mac.bootif());
         let arguments = if self.config.kernel_args.trim().is_empty() {
             String::new()
@@ -97,7 +100,7 @@ impl Master {
         format!(
             "#!ipxe\n\
              echo bedplate: {mac} starts the bootstrap\n\
-             kernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=bedplate bedplate.master={url} \
+             kernel {url}/bootstrap/vmlinuz initrd=initrd.img {mode} bedplate.master={url} \
              bedplate.token={} BOOTIF={bootif}{arguments} || goto failed\n\
              initrd --name initrd.img {url}/bootstrap/initrd.img || goto failed\n\
              boot || goto failed\n\

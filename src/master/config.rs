@@ -17,12 +17,25 @@ pub enum LocalBoot {
     Sanboot,
 }
 
+/// What network boots of nodes without a system start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootstrapMode {
+    /// `boot=bedplate`: the initrd alone, with the agent in it.
+    #[default]
+    Minimal,
+    /// `boot=live`: a whole system out of `bootstrap/root.squashfs`, whose digest `bootstrap/metadata.yaml` holds.
+    Live,
+}
+
 /// The configuration, `DIR/master.toml`; every key may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Appended to the kernel line of the bootstrap, for example `console=ttyS0,115200`.
     pub kernel_args: String,
+    /// Which bootstrap is served.
+    pub bootstrap: BootstrapMode,
     /// How a node is sent to its own disk.
     pub local_boot: LocalBoot,
     /// A node that is being provisioned and says nothing for longer than this has failed. In seconds.
@@ -39,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             kernel_args: String::new(),
+            bootstrap: BootstrapMode::Minimal,
             local_boot: LocalBoot::Exit,
             silent_after: 300,
             phone_home_within: 1800,
@@ -64,13 +78,17 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text).context(Kind::Usage, || "parsing TOML")?;
-        let is_one_line = config.kernel_args.chars().all(|letter| matches!(letter, ' '..='~'));
-        // iPXE expands ${..} everywhere in a script.
-        if !is_one_line || config.kernel_args.contains("${") {
+        if !is_kernel_text(&config.kernel_args) {
             return Err(Error::new(Kind::Usage, "kernel_args: expected one line of printable ASCII without ${"));
         }
         Ok(config)
     }
+}
+
+/// Whether a text can stand on the kernel line of a boot script: one line, in which iPXE, which expands `${..}`
+/// everywhere, finds nothing.
+pub(super) fn is_kernel_text(text: &str) -> bool {
+    text.chars().all(|letter| matches!(letter, ' '..='~')) && !text.contains("${")
 }
 
 #[cfg(test)]
@@ -83,6 +101,7 @@ mod tests {
         let expected =
             Config { kernel_args: "console=ttyS0".into(), local_boot: LocalBoot::Sanboot, ..Config::default() };
         assert_eq!(config, expected);
+        assert_eq!(Config::parse("bootstrap = \"live\"\n").unwrap().bootstrap, BootstrapMode::Live);
         assert!(Config::parse("kernel_arg = \"x\"").unwrap_err().to_string().contains("unknown field `kernel_arg`"));
         assert!(Config::parse("kernel_args = \"a\\nboot\"").is_err());
     }

@@ -6,6 +6,7 @@
 //! | `server`, `http/` | the listener; routes by who calls them |
 //! | `state`, `store` | nodes in memory, each change on disk first |
 //! | `node` | a node's record and its life; pure |
+//! | `bootstrap` | which mode of the bootstrap is started, with the digest of what it fetches |
 //! | `boots`, `discovery`, `runs`, `release`, `orders`, `watchdog` | what a call does, by what it is about |
 //! | `profile`, `compose`, `allocate` | from a profile and a machine to a provision.json; pure |
 //! | `dnsmasq` | a DHCP and TFTP configuration |
@@ -15,6 +16,7 @@
 
 mod allocate;
 mod boots;
+mod bootstrap;
 pub mod cli;
 mod client;
 mod compose;

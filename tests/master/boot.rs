@@ -33,6 +33,27 @@ fn unknown_machine_gets_the_bootstrap_once_and_then_its_own_disk() {
 }
 
 #[test]
+fn live_bootstrap_is_served_with_the_digest_of_its_metadata() {
+    let master = Master::configured("bootstrap = \"live\"\n");
+    let refused = master.call("GET", &format!("/boot.ipxe?mac={MAC}"), None, b"");
+    assert_eq!(refused.status, 500, "without an image");
+    master.log_with("starting the live bootstrap: there is no bootstrap/metadata.yaml");
+    let hex = "ab".repeat(32);
+    master.folder.write("bootstrap/root.squashfs", b"hsqs");
+    let metadata = format!("modules:\n  rootfs:\n    raw_sha256: '{hex}'\n    raw_size: 4\nuuid: 'x'\n");
+    master.folder.write("bootstrap/metadata.yaml", metadata);
+    let (script, token) = master.boot_from(OTHER, MAC);
+    let (url, token) = (master.url(), token.expect("the refused boot did not count"));
+    let kernel = format!(
+        "kernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=live fetch={url}/bootstrap/root.squashfs \
+         bedplate.squashfs=sha256:{hex} bedplate.master={url} bedplate.token={token} BOOTIF=01-52-54-00-00-00-01 || goto failed\n"
+    );
+    assert!(script.contains(&kernel), "{script}");
+    assert_eq!(master.call("GET", "/bootstrap/root.squashfs", None, b"").body, b"hsqs");
+    assert_eq!(master.call("GET", "/bootstrap/metadata.yaml", None, b"").status, 404);
+}
+
+#[test]
 fn discovered_machine_boots_its_own_disk_until_a_person_asks() {
     let master = Master::configured("local_boot = \"sanboot\"\n");
     let (id, _) = master.discover(MAC);

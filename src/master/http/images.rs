@@ -35,8 +35,8 @@ async fn bootstrap_file(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    if !matches!(name.as_str(), "vmlinuz" | "initrd.img") {
-        return Err(Refusal::absent("the bootstrap has vmlinuz and initrd.img"));
+    if !matches!(name.as_str(), "vmlinuz" | "initrd.img" | "root.squashfs") {
+        return Err(Refusal::absent("the bootstrap has vmlinuz, initrd.img and root.squashfs"));
     }
     serve(master, format!("bootstrap/{name}"), method, headers).await
 }
