@@ -6,11 +6,11 @@ export SUITE ?=
 export MIRROR ?=
 # What is costly to build is kept here, keyed by a hash over everything that goes into it.
 export BEDPLATE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bedplate
-# Kernel of the bootstrap (generic, cloud), kind of OS image (full, small), where they are written.
+# Kernel of the bootstraps (generic, cloud), kind of OS image and live system (full, small), where they are written.
 export KERNEL ?= generic
 export VARIANT ?= full
 export OUT ?=
-# Public keys that may log in to the bootstrap as root: a file in the form of authorized_keys.
+# Public keys that may log in to a bootstrap as root: a file in the form of authorized_keys.
 export SSH_AUTHORIZED_KEYS ?=
 # REFRESH=1 builds cached images anew, with the packages of today.
 export REFRESH ?=
@@ -32,11 +32,11 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static deb bootstrap os-image vm-images lint test-quick test-root schema test test-static e2e demo demo-stop fuzz \
-	bench bench-plan bench-master bench-image clean
+.PHONY: help setup build static deb bootstrap live-bootstrap os-image vm-images live-vm-image lint test-quick test-root schema test \
+	test-static e2e demo demo-stop fuzz bench bench-plan bench-master bench-image clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 setup: ## install the packages that the other targets need (root)
 	@packaging/setup.sh
@@ -53,12 +53,18 @@ deb: $(if $(AGENT),,static) ## Debian packages of the agent and of its mcollecti
 bootstrap: $(if $(AGENT),,static) ## kernel and initrd that network-boot a node (root; KERNEL, OUT, SSH_AUTHORIZED_KEYS)
 	@packaging/bootstrap/build.sh
 
+live-bootstrap: $(if $(AGENT),,static) ## kernel, initrd and live system in a squashfs (root; KERNEL, VARIANT, OUT, SSH_AUTHORIZED_KEYS)
+	@packaging/bootstrap/live.sh
+
 os-image: ## operating system image to provision, with its side-car (root; VARIANT, OUT)
 	@packaging/os-image/build.sh
 
 vm-images: ## bootstrap with the cloud kernel and small OS image, for tests and demo (root)
 	@$(MAKE) --no-print-directory bootstrap KERNEL=cloud OUT=$(VM_IMAGES)/bootstrap
 	@$(MAKE) --no-print-directory os-image VARIANT=small OUT=$(VM_IMAGES)/os-image
+
+live-vm-image: ## small live bootstrap with the cloud kernel, for tests (root)
+	@$(MAKE) --no-print-directory live-bootstrap KERNEL=cloud VARIANT=small OUT=$(VM_IMAGES)/live
 
 lint: ## formatting, clippy, shellcheck, documentation, dependencies
 	$(CARGO) fmt --check
@@ -79,7 +85,7 @@ test-root: ## tests that need root and no virtual machine
 schema: ## write docs/schema anew from the types
 	UPDATE_GOLDEN=1 $(CARGO) test --locked --features $(CHECKED) --test schemas published
 
-test: setup lint test-quick test-root vm-images test-static e2e ## everything that must pass (root)
+test: setup lint test-quick test-root vm-images live-vm-image test-static e2e ## everything that must pass (root)
 
 test-static: ## the static agent in an empty root directory (root, after `make static`)
 	BEDPLATE_STATIC=$(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu/release/bedplate \

@@ -10,7 +10,7 @@ packages=(
     # libudev.a out of systemd's source
     dpkg-dev meson ninja-build gperf pkg-config python3-jinja2 libcap-dev libmount-dev
     # images
-    mmdebstrap cpio zstd pigz e2fsprogs dosfstools mtools bmap-tools
+    mmdebstrap squashfs-tools cpio zstd pigz e2fsprogs dosfstools mtools bmap-tools
     # what tests and a local run call on files and loop devices
     fdisk gdisk lvm2 mdadm xfsprogs btrfs-progs dmsetup udev kmod
     # a Cobbler of the Python Package Index to speak to

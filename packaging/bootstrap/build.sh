@@ -10,6 +10,8 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/../common.sh"
 # shellcheck source=packaging/distribution.sh
 . "$here/../distribution.sh"
+# shellcheck source=packaging/bootstrap/parts.sh
+. "$here/parts.sh"
 
 KERNEL=${KERNEL:-generic}
 OUT=${OUT:-$repository/build/bootstrap}
@@ -17,29 +19,11 @@ AGENT=${AGENT:-${CARGO_TARGET_DIR:-$repository/target}/x86_64-unknown-linux-gnu/
 # A guest has as little memory as this allows, and emulation unpacks slowly.
 cloud_limit=30000000
 
-tools=(
-    initramfs-tools kmod udev zstd coreutils util-linux mount fdisk gdisk lvm2 dmsetup mdadm
-    e2fsprogs xfsprogs btrfs-progs dosfstools efibootmgr ethtool dropbear-bin ca-certificates
-)
-
-kernel_package() {
-    case $DISTRO-$KERNEL in
-    debian-generic) echo linux-image-amd64 ;;
-    debian-cloud) echo linux-image-cloud-amd64 ;;
-    ubuntu-generic) echo linux-image-generic ;;
-    ubuntu-cloud) echo linux-image-virtual ;;
-    *) die "KERNEL=$KERNEL is not known: generic, cloud" ;;
-    esac
-}
-
-# Ubuntu's full busybox is the static one only.
-busybox_package() { [ "$DISTRO" = ubuntu ] && echo busybox-static || echo busybox; }
-
 # Only real hardware wants firmware.
 variant() { [ "$KERNEL" = generic ] && echo firmware || echo plain; }
 
 # The files that the base is made of; the rest of initramfs/ is in the overlay.
-base_inputs=(packaging/bootstrap initramfs/hooks initramfs/initramfs.conf initramfs/modules)
+base_inputs=(packaging/bootstrap/{build,make-base,parts}.sh initramfs/hooks initramfs/initramfs.conf initramfs/modules)
 
 build_base() {
     local base=$1 sources
@@ -61,31 +45,6 @@ build_base() {
 base_directory() {
     printf '%s/bootstrap-%s-%s-%s-%s\n' "$(cache_dir)" "$DISTRO" "$SUITE" "$KERNEL" \
         "$(digest_of "$MIRROR" "${tools[@]}" -- "${base_inputs[@]}")"
-}
-
-# The overlay's tree: what changes with each build of the agent.
-lay_overlay() {
-    local root=$1 link
-    mkdir -p "$root"/{etc/bedplate,root/.ssh,usr/bin,scripts}
-    cp -a "$repository/initramfs/files/." "$root/"
-    cp "$repository/initramfs/scripts/bedplate" "$root/scripts/"
-    install -m 0755 "$AGENT" "$root/usr/bin/bedplate"
-    for link in provision fa_partition fa_copyimage fa_configdrive fa_bootloader; do
-        ln -s bedplate "$root/usr/bin/$link"
-    done
-    date +%s >"$root/etc/bedplate/build-date"
-    if [ -n "${SSH_AUTHORIZED_KEYS:-}" ]; then
-        install -m 0600 "$SSH_AUTHORIZED_KEYS" "$root/root/.ssh/authorized_keys"
-    fi
-    chmod 0700 "$root/root" "$root/root/.ssh"
-}
-
-# Paths begin with /usr where the distribution merged the two: an entry for /bin, a link in the base, would
-# replace the link by a directory.
-make_overlay() {
-    local root=$1
-    (cd "$root" && find . -mindepth 1 -print0 | sort -z | cpio --quiet --null --create --format=newc --owner=0:0) |
-        zstd -q -12
 }
 
 assemble() {

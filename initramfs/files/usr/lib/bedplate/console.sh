@@ -4,6 +4,7 @@
 # Every `console=` of the kernel line, not only the last one, which is what /dev/console is.
 consoles=$(cat /sys/class/tty/console/active 2>/dev/null)
 shells_are_open=
+shell_keepers=
 
 # A console that cannot be opened (a serial port that the board does not have) must not end the boot.
 say() {
@@ -33,6 +34,7 @@ open_shells() {
         # tty0 is whichever virtual terminal is shown; a shell needs a certain one.
         [ "$console" != tty0 ] || console=tty1
         keep_shell "$console" &
+        shell_keepers="$shell_keepers $!"
     done
 }
 
@@ -42,4 +44,14 @@ keep_shell() {
         clean_environment setsid -c -w sh -l <>"/dev/$1" >&0 2>&1
         sleep 1
     done
+}
+
+# Before another system takes the consoles over.
+close_shells() {
+    for keeper in $shell_keepers; do
+        shells=$(pgrep -P "$keeper")
+        # shellcheck disable=SC2086 # process ids
+        kill -KILL "$keeper" $shells 2>/dev/null || true
+    done
+    shells_are_open='' shell_keepers=''
 }

@@ -93,6 +93,7 @@ bring_up_network() {
         for port in $(candidates); do
             has_carrier "$port" || continue
             if configure_port "$port"; then
+                configured_port=$port
                 say "$port has $(addresses)"
                 return 0
             fi
@@ -112,6 +113,14 @@ describe_ports() {
     done | xargs echo | sed 's/carrier /carrier, /g'
 }
 
+# Gives the port back its silence, for a daemon that takes over. The address stays.
+stop_dhcp() {
+    [ ! -e "/run/udhcpc.$configured_port.pid" ] || kill "$(cat "/run/udhcpc.$configured_port.pid")"
+}
+
+# What a round without success leads to.
+network_is_late() { open_shells; }
+
 # Returns only with a network, or where ip= wants none: a node without one can be reached by nobody, while its
 # cable, switch or DHCP server may come back.
 start_network() {
@@ -128,6 +137,6 @@ start_network() {
     bootif_deadline=$(($(uptime_seconds) + late_port_seconds))
     until bring_up_network; do
         say "no network within $network_seconds s, trying on: ports: $(describe_ports)"
-        open_shells
+        network_is_late
     done
 }
