@@ -10,6 +10,7 @@ mod harness;
 mod bad_input;
 mod kept;
 mod lean;
+mod live;
 mod pull;
 mod push;
 mod reinstall;

@@ -42,11 +42,26 @@ impl Bootstrap {
         Self { folder }
     }
 
+    /// The live one, whose folder holds `root.squashfs` and `metadata.yaml` too, that `make live-vm-image` made.
+    #[track_caller]
+    pub fn find_live() -> Self {
+        let folder = images().join("live");
+        for name in ["vmlinuz", "initrd.img", "root.squashfs", "metadata.yaml"] {
+            require(folder.join(name), "run `make live-vm-image`");
+        }
+        Self { folder }
+    }
+
     /// The iPXE script that starts it from below `/bootstrap/`, to wait for orders by ssh.
     pub fn script(url: &str, key: &KeyPair) -> String {
+        Self::script_with(url, key, "boot=bedplate")
+    }
+
+    /// The same with another mode, and what else the kernel line is to say.
+    pub fn script_with(url: &str, key: &KeyPair, arguments: &str) -> String {
         let key = ssh::kernel_line_key(key);
         format!(
-            "#!ipxe\nkernel {url}/bootstrap/vmlinuz initrd=initrd.img boot=bedplate console=ttyS0 \
+            "#!ipxe\nkernel {url}/bootstrap/vmlinuz initrd=initrd.img {arguments} console=ttyS0 \
              BOOTIF=01-${{netX/mac:hexhyp}} bedplate.ssh-key={key}\ninitrd {url}/bootstrap/initrd.img\nboot\n"
         )
     }

@@ -52,7 +52,8 @@ impl<'a> Journey<'a> {
         let password = scenario.secret("operator-password");
         let profile = profile(&image, &scenario.key().public(), &password) + further;
         let profiles = [(PROFILE, profile)];
-        let site = Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, profiles: &profiles };
+        let site =
+            Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, settings: "", profiles: &profiles };
         let master = Master::start(scenario, &site, is_kept);
         let system = scenario.disk("SYSTEM", 6144);
         let description = scenario.machine("node").cpus(cpus).disk(&system).kept(is_kept);

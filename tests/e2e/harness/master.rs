@@ -31,6 +31,8 @@ pub struct Site<'a> {
     pub image: &'a OsImage,
     /// What is appended to the bootstrap's kernel line.
     pub kernel_args: &'a str,
+    /// Further lines of its `master.toml`.
+    pub settings: &'a str,
     /// Profiles, name and content.
     pub profiles: &'a [(&'a str, String)],
 }
@@ -42,7 +44,8 @@ impl Master {
         let folder = scenario.folder().join("master");
         link(site.bootstrap.folder(), &folder.join("bootstrap"), |_| true);
         link(site.image.folder(), &folder.join("targetimages"), |name| name.starts_with(site.image.name()));
-        disk::write(&folder.join("master.toml"), format!("kernel_args = \"{}\"\n", site.kernel_args).as_bytes());
+        let settings = format!("kernel_args = \"{}\"\n{}", site.kernel_args, site.settings);
+        disk::write(&folder.join("master.toml"), settings.as_bytes());
         std::fs::create_dir_all(folder.join("profiles")).expect("a folder can be made in the scenario's own");
         for (name, content) in site.profiles {
             disk::write(&folder.join("profiles").join(format!("{name}.toml")), content.as_bytes());

@@ -9,6 +9,7 @@
 //! | [`disk`] | disks as sparse files, their content's digest, the canary |
 //! | [`http`] | a server with routes, a request log and faults |
 //! | [`ssh`] | the ssh client |
+//! | [`syslog`] | a receiver of remote logs |
 //! | [`process`], [`wait`] | programs of the host; deadlines |
 //! | [`secrets`] | the search for what must not be found |
 //! | [`document`] | provision.json as Nailgun writes it |
@@ -30,5 +31,6 @@ pub mod secrets;
 pub mod serial;
 pub mod slots;
 pub mod ssh;
+pub mod syslog;
 pub mod vm;
 pub mod wait;

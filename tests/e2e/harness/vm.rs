@@ -21,6 +21,9 @@ use super::wait::Deadline;
 /// The guest's address on QEMU's user network: the first that its DHCP server gives.
 pub const GUEST: &str = "10.0.2.15";
 
+/// MAC address of the card that leads nowhere.
+pub const DECOY: &str = "52:54:00:be:d0:ff";
+
 /// What a machine is to be.
 #[derive(Debug)]
 pub struct Description {
@@ -32,6 +35,7 @@ pub struct Description {
     mac: String,
     disks: Vec<Disk>,
     boot_file: Option<String>,
+    has_decoy: bool,
     is_kept: bool,
 }
 
@@ -48,6 +52,7 @@ impl Description {
             mac: "52:54:00:be:d0:01".to_owned(),
             disks: vec![canary],
             boot_file: None,
+            has_decoy: false,
             is_kept: false,
         }
     }
@@ -74,6 +79,12 @@ impl Description {
     /// Starts from the network first, always: DHCP names this script.
     pub fn boots_from(mut self, url: &str) -> Self {
         self.boot_file = Some(url.to_owned());
+        self
+    }
+
+    /// One more network card, which the kernel finds first, on a network with a DHCP server that leads nowhere.
+    pub fn decoy_card(mut self) -> Self {
+        self.has_decoy = true;
         self
     }
 
@@ -132,6 +143,10 @@ impl Description {
         add("-display", "none".to_owned());
         add("-serial", "chardev:serial".to_owned());
         add("-smbios", format!("type=1,uuid={},serial=BEDPLATE-{}", uuid_of(&self.name), self.name));
+        if self.has_decoy {
+            add("-netdev", "user,id=decoy,net=10.0.3.0/24,restrict=on".to_owned());
+            add("-device", format!("virtio-net-pci,netdev=decoy,mac={DECOY},romfile="));
+        }
         let boot_file = self.boot_file.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
         add("-netdev", format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{boot_file}"));
         let first = if self.boot_file.is_some() { ",bootindex=0" } else { "" };
