@@ -176,7 +176,7 @@ fn live_faults() {
         only_the_port_of_the_network_boot_is_configured(&root);
         is_minimal.store(true, Ordering::Relaxed);
         let mark = node.serial().mark();
-        root.say("reboot -f");
+        node.cycle_power();
         node.wait_for_line("the minimal mode", mark, |line| line.starts_with("bedplate: no bedplate.master= "), 60);
         root.wait_until_ready(30);
         assert!(root.ask("cat /proc/cmdline").contains("boot=bedplate"));
