@@ -26,8 +26,13 @@ fn halting() -> Server {
 fn seen(is_terminal: bool, term: &str) -> String {
     let (server, scratch) = (halting(), Scratch::new());
     let target = scratch.path("disk.img");
-    let line =
-        format!("{} write-image {} {}", env!("CARGO_BIN_EXE_bedplate"), server.url("/disk.img"), target.display());
+    let line = format!(
+        "{} write-image {} {} --size {}",
+        env!("CARGO_BIN_EXE_bedplate"),
+        server.url("/disk.img"),
+        target.display(),
+        8 * MIB
+    );
     let mut command = if is_terminal {
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &format!("stty cols 100; {line}"), "/dev/null"]);
