@@ -394,7 +394,7 @@ fn needs_root_device_is_written_to_its_last_byte_and_beyond_is_refused() {
         write(&to_device).unwrap();
         let bytes = device.read();
         assert!(bytes[..raw.len()] == raw);
-        assert!(bytes[raw.len()..].iter().all(|&byte| byte == 0xa5), "bytes behind the image were touched");
+        assert!(bytes[raw.len()..].iter().all(|&byte| byte == 0), "the end of the device may hold old signatures");
     }
     let scratch = Scratch::new();
     let device = LoopDevice::new(&scratch.path("small.img"), 2 << 20, 512);
