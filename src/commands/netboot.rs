@@ -255,11 +255,7 @@ mod tests {
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
-        let mut settings = Settings::default();
-        for (key, value) in pairs {
-            assert!(settings.netboot.set(key, &[(*value).to_owned()]).unwrap());
-        }
-        settings
+        Settings { netboot: Netboot::of(pairs), ..Settings::default() }
     }
 
     const COBBLER: [(&str, &str); 3] =

@@ -137,16 +137,8 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    fn said(pairs: &[(&str, &str)]) -> Netboot {
-        let mut netboot = Netboot::default();
-        for (key, value) in pairs {
-            assert!(netboot.set(key, &[(*value).to_owned()]).unwrap(), "{key}");
-        }
-        netboot
-    }
-
     fn chosen(pairs: &[(&str, &str)], node: Node) -> Result<Backend> {
-        choose(said(pairs), node, || Err(Error::new(Kind::Usage, "the master is asked")))
+        choose(Netboot::of(pairs), node, || Err(Error::new(Kind::Usage, "the master is asked")))
     }
 
     fn refused(pairs: &[(&str, &str)]) -> String {

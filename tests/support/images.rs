@@ -128,6 +128,13 @@ pub fn failure(server: &Server, adjust: impl FnOnce(&mut Job)) -> (Kind, String)
     (error.kind(), rest.to_owned())
 }
 
+/// A server was given up that sent the first hundred thousand bytes and then one now and then, for a second of patience.
+pub fn assert_too_slow(words: &str, total: usize) {
+    let (front, end) = ("reading URL: at byte 1000", " bytes in 1 s");
+    assert!(words.starts_with(front) && words.contains(&format!(" of {total}: ")), "{words}");
+    assert!(words.contains("the server sends too slowly: ") && words.ends_with(end), "{words}");
+}
+
 /// A server whose first connections break after so many bytes, in turn.
 pub fn breaking(body: Vec<u8>, cuts: Vec<Cut>, length: Length) -> Server {
     let body: Arc<[u8]> = body.into();

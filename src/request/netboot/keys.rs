@@ -156,14 +156,6 @@ fn flag(text: &str) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn of(pairs: &[(&str, &str)]) -> Netboot {
-        let mut netboot = Netboot::default();
-        for (key, value) in pairs {
-            assert!(netboot.set(key, &[(*value).to_owned()]).unwrap(), "{key}");
-        }
-        netboot
-    }
-
     #[test]
     fn every_key_changes_something_and_no_other_key_is_taken() {
         for key in KEYS.into_iter().chain(["hook-header", "hook-status"]) {
@@ -178,10 +170,10 @@ mod tests {
                 "hook-status" => "204",
                 _ => "a",
             };
-            assert_ne!(of(&[(key, value)]), Netboot::default(), "{key}");
+            assert_ne!(Netboot::of(&[(key, value)]), Netboot::default(), "{key}");
         }
         assert_eq!(Netboot::default().set("cobbler", &["a".to_owned()]), Ok(false));
-        assert_eq!(of(&[("netboot-mac", "52-54-00-00-00-0A")]).mac.as_deref(), Some("52:54:00:00:00:0a"));
+        assert_eq!(Netboot::of(&[("netboot-mac", "52-54-00-00-00-0A")]).mac.as_deref(), Some("52:54:00:00:00:0a"));
     }
 
     #[test]

@@ -199,33 +199,37 @@ impl HookCall {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(pairs: &[(&str, &str)]) -> Netboot {
-        let mut netboot = Netboot::default();
+impl Netboot {
+    /// What these keys say together.
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        let mut netboot = Self::default();
         for (key, value) in pairs {
             assert!(netboot.set(key, &[(*value).to_owned()]).unwrap(), "{key}");
         }
         netboot
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_place_that_names_one_address_means_that_backend() {
-        assert_eq!(of(&[]).chosen(), Ok(None));
-        assert_eq!(of(&[("cobbler-url", "http://a")]).chosen(), Ok(Some(NetbootBackend::Cobbler)));
-        assert_eq!(of(&[("hook-url", "http://a")]).chosen(), Ok(Some(NetbootBackend::Hook)));
-        assert_eq!(of(&[("tftp-root", "/srv/tftp")]).chosen(), Ok(Some(NetbootBackend::Tftp)));
+        assert_eq!(Netboot::of(&[]).chosen(), Ok(None));
+        assert_eq!(Netboot::of(&[("cobbler-url", "http://a")]).chosen(), Ok(Some(NetbootBackend::Cobbler)));
+        assert_eq!(Netboot::of(&[("hook-url", "http://a")]).chosen(), Ok(Some(NetbootBackend::Hook)));
+        assert_eq!(Netboot::of(&[("tftp-root", "/srv/tftp")]).chosen(), Ok(Some(NetbootBackend::Tftp)));
         let both = [("tftp-root", "/srv/tftp"), ("cobbler-url", "http://a")];
-        assert_eq!(of(&both).chosen().unwrap_err(), "expected the address of one, found cobbler and tftp");
+        assert_eq!(Netboot::of(&both).chosen().unwrap_err(), "expected the address of one, found cobbler and tftp");
         let said = [both[0], both[1], ("netboot-backend", "none")];
-        assert_eq!(of(&said).chosen(), Ok(Some(NetbootBackend::None)));
+        assert_eq!(Netboot::of(&said).chosen(), Ok(Some(NetbootBackend::None)));
     }
 
     #[test]
     fn credentials_do_not_go_to_an_address_that_another_place_names() {
-        let file = of(&[("cobbler-url", "http://a"), ("cobbler-user", "u"), ("cobbler-password", "hunter2")]);
-        let merged = |over: &[(&str, &str)]| of(over).over(file.clone()).unwrap();
+        let file = Netboot::of(&[("cobbler-url", "http://a"), ("cobbler-user", "u"), ("cobbler-password", "hunter2")]);
+        let merged = |over: &[(&str, &str)]| Netboot::of(over).over(file.clone()).unwrap();
         let elsewhere = merged(&[("cobbler-url", "http://evil")]);
         assert_eq!((elsewhere.cobbler.user, elsewhere.cobbler.password), (None, None));
         let same = merged(&[("cobbler-url", "http://a"), ("netboot-system", "node-7")]);
@@ -233,17 +237,18 @@ mod tests {
         assert_eq!((same.system.as_deref(), same.backend), (Some("node-7"), Some(NetbootBackend::Cobbler)));
         let by_file = merged(&[("cobbler-password-file", "/p")]);
         assert_eq!((by_file.cobbler.password, by_file.cobbler.password_file), (None, Some(PathBuf::from("/p"))));
-        let hook = of(&[("hook-url", "http://a"), ("hook-token", "hunter2"), ("hook-check-url", "http://a/c")]);
-        let elsewhere = of(&[("hook-url", "http://evil")]).over(hook.clone()).unwrap();
+        let hook =
+            Netboot::of(&[("hook-url", "http://a"), ("hook-token", "hunter2"), ("hook-check-url", "http://a/c")]);
+        let elsewhere = Netboot::of(&[("hook-url", "http://evil")]).over(hook.clone()).unwrap();
         assert_eq!((elsewhere.hook.token, elsewhere.hook.check_url), (None, None));
         // Who names only what is asked afterwards does not learn the token either.
-        let asked = of(&[("hook-check-url", "http://evil")]).over(hook.clone()).unwrap();
+        let asked = Netboot::of(&[("hook-check-url", "http://evil")]).over(hook.clone()).unwrap();
         assert_eq!(asked.hook, hook.hook);
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        let netboot = of(&[
+        let netboot = Netboot::of(&[
             ("cobbler-url", "http://u:hunter2@a"),
             ("cobbler-password", "hunter2"),
             ("hook-url", "http://a/?key=hunter2"),
