@@ -7,6 +7,7 @@
 //! | `state`, `store` | nodes in memory, each change on disk first |
 //! | `node` | a node's record and its life; pure |
 //! | `bootstrap` | which mode of the bootstrap is started, with the digest of what it fetches |
+//! | `bootstraps/` | bootstrap images: their metadata, where they are kept, which one is active |
 //! | `boots`, `discovery`, `runs`, `release`, `orders`, `watchdog` | what a call does, by what it is about |
 //! | `profile`, `compose`, `allocate` | from a profile and a machine to a provision.json; pure |
 //! | `dnsmasq` | a DHCP and TFTP configuration |
@@ -17,6 +18,7 @@
 mod allocate;
 mod boots;
 mod bootstrap;
+pub mod bootstraps;
 pub mod cli;
 mod client;
 mod compose;

@@ -30,6 +30,7 @@ pub use names::shown_uri;
 pub use netboot::{Netboot, NetbootBackend};
 pub use schema::schema;
 pub use text::LIMIT;
+pub(crate) use text::{YamlFault, yaml};
 
 /// A request and what was odd about its document.
 #[derive(Debug, Clone)]
