@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::password;
 use crate::error::{Error, Kind, Result};
-use crate::request::{Account, Request, Secret};
+use crate::request::{self, Account, Request, Secret};
 
 /// The variables of a template.
 #[derive(Serialize)]
@@ -21,7 +21,28 @@ pub struct Context {
     admin: Admin,
     name_servers: Vec<String>,
     search_domains: Vec<String>,
+    puppet: Puppet,
+    mcollective: Option<Mcollective>,
     phone_home_url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Puppet {
+    master: Option<String>,
+    is_enabled: bool,
+}
+
+/// With the secrets: the installed system needs them as they are.
+#[derive(Serialize)]
+struct Mcollective {
+    pskey: String,
+    vhost: String,
+    host: String,
+    user: String,
+    password: String,
+    connector: String,
+    is_enabled: bool,
+    identity: String,
 }
 
 #[derive(Serialize)]
@@ -72,8 +93,25 @@ impl Context {
             admin: Admin::of(request)?,
             name_servers,
             search_domains: request.search_domains.clone(),
+            puppet: Puppet { master: request.puppet.master.clone(), is_enabled: request.puppet.is_enabled },
+            mcollective: request.mcollective.as_ref().map(Mcollective::of),
             phone_home_url: request.phone_home.as_ref().map(|phone_home| phone_home.url.reveal().to_owned()),
         })
+    }
+}
+
+impl Mcollective {
+    fn of(asked: &request::Mcollective) -> Self {
+        Self {
+            pskey: asked.pskey.reveal().to_owned(),
+            vhost: asked.vhost.clone(),
+            host: asked.host.clone(),
+            user: asked.user.clone(),
+            password: asked.password.reveal().to_owned(),
+            connector: asked.connector.clone(),
+            is_enabled: asked.is_enabled,
+            identity: asked.identity.clone(),
+        }
     }
 }
 

@@ -50,6 +50,11 @@ pub fn render(request: &Request, instance_id: &str, templates_dir: Option<&Path>
     }
     let text = templates.render_yaml("cloud_config", &context)?;
     parts.push(Part { content_type: "text/cloud-config", filename: "cloud_config.txt", text });
+    let text = templates.render_text("first_boot", &context)?;
+    // A site's empty template stands for: none.
+    if !text.trim().is_empty() {
+        parts.push(Part { content_type: "text/x-shellscript", filename: "first_boot.sh", text });
+    }
     let network = match &request.network {
         Some(network) if network.is_object() => format!("{}\n", templates::yaml(network)?),
         Some(_) => {

@@ -16,8 +16,9 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::request::Request;
 
 /// The templates that the agent carries.
-const OURS: [(&str, &str); 3] = [
+const OURS: [(&str, &str); 4] = [
     ("cloud_config", include_str!("../../configdrive-templates/cloud_config.jinja2")),
+    ("first_boot", include_str!("../../configdrive-templates/first_boot.jinja2")),
     ("meta_data", include_str!("../../configdrive-templates/meta_data.jinja2")),
     ("network_config", include_str!("../../configdrive-templates/network_config.jinja2")),
 ];
@@ -61,7 +62,25 @@ impl<'a> Templates<'a> {
                 .map_err(|error| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string()))?;
             Ok(Value::from_safe_string(text))
         });
+        environment.add_filter("sh", |value: Value| -> Result<Value, minijinja::Error> {
+            let text = value.as_str().ok_or_else(|| {
+                minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "the filter sh quotes strings alone")
+            })?;
+            Ok(Value::from_safe_string(shell(text)?))
+        });
         Ok(Self { environment, request, folder })
+    }
+
+    /// Renders the template of a kind.
+    ///
+    /// # Errors
+    /// As [`super::render`].
+    pub fn render_text(&self, kind: &str, context: &Context) -> Result<String> {
+        self.render(&self.source(kind)?, context)
+    }
+
+    fn source(&self, kind: &str) -> Result<Source> {
+        self.of_site(kind)?.map_or_else(|| of_ours(kind), Ok)
     }
 
     /// Renders the template of a kind, and checks that the result is YAML.
@@ -69,10 +88,7 @@ impl<'a> Templates<'a> {
     /// # Errors
     /// As [`super::render`].
     pub fn render_yaml(&self, kind: &str, context: &Context) -> Result<String> {
-        let source = match self.of_site(kind)? {
-            Some(source) => source,
-            None => of_ours(kind)?,
-        };
+        let source = self.source(kind)?;
         let text = self.render(&source, context)?;
         // The result is parsed, not quoted: what stands around the broken line may be a password hash.
         serde_saphyr::from_str::<serde_json::Value>(&text)
@@ -139,10 +155,19 @@ fn write_quoted(out: &mut Output, state: &mut State, value: &Value) -> Result<()
     if value.as_str().is_some() && !value.is_safe() {
         return Err(minijinja::Error::new(
             minijinja::ErrorKind::InvalidOperation,
-            "a string is inserted without quoting: pipe it through tojson",
+            "a string is inserted without quoting: pipe it through tojson or sh",
         ));
     }
     minijinja::escape_formatter(out, state, value)
+}
+
+/// A string as one word of a shell.
+fn shell(text: &str) -> Result<String, minijinja::Error> {
+    if text.contains('\0') {
+        let message = "a string with the character NUL cannot be written for a shell";
+        return Err(minijinja::Error::new(minijinja::ErrorKind::BadSerialization, message));
+    }
+    Ok(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
 /// A value as JSON that is YAML as well and plain ASCII.
@@ -203,7 +228,7 @@ mod tests {
             assert_eq!(error.kind(), Kind::Usage);
             error.to_string()
         };
-        assert!(refused("a: {{ hostname }}").contains("pipe it through tojson"));
+        assert!(refused("a: {{ hostname }}").contains("pipe it through tojson or sh"));
         assert!(refused("a: {{ hostnmae | tojson }}").contains("undefined value"));
     }
 

@@ -1,10 +1,12 @@
+use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::{Account, NicName, PhoneHome, Secret};
+use crate::request::{Account, NicName, PhoneHome, Puppet, Secret};
 
 /// A request with one account of each sort.
 pub fn request() -> Request {
@@ -97,6 +99,94 @@ fn cloud_config_says_all_that_first_boot_needs() {
     let metadata = json!({"instance-id": "i-1", "local-hostname": "node-1.example.test"});
     assert_eq!(parsed(&text(&drive, "meta-data")), metadata);
     assert_eq!(text(&drive, "vendor-data"), "");
+}
+
+/// The part of user-data that configures services.
+fn services(drive: &ConfigDrive) -> String {
+    let text = text(drive, "user-data");
+    let part = text.split("\n--=_bedplate_").find(|part| part.contains("text/x-shellscript")).unwrap();
+    let (headers, body) = part.split_once("\n\n").unwrap();
+    if headers.contains("base64") {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body.replace('\n', "")).unwrap();
+        return String::from_utf8(bytes).unwrap();
+    }
+    body.to_owned()
+}
+
+/// What a shell prints that reads this.
+fn run_by_sh(script: &str) -> String {
+    let mut shell = Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert!(output.status.success(), "{script}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the script would write as mcollective's configuration.
+fn server_cfg(drive: &ConfigDrive) -> String {
+    let script = services(drive);
+    let (_, rest) = script.split_once("\nline() {").unwrap();
+    let (functions, _) = rest.split_once("\nset_up_mcollective() {").unwrap();
+    run_by_sh(&format!("line() {{{functions}\nserver_cfg 0\n"))
+}
+
+#[test]
+fn mcollective_is_configured_as_the_request_says() {
+    let mut request = request();
+    let drive = render(&request, "i-1", None).unwrap();
+    assert_eq!(
+        server_cfg(&drive),
+        "main_collective = mcollective\ncollectives = mcollective\nlibdir = /usr/share/mcollective/plugins\n\
+         daemonize = 0\nidentity = 1\nlogfile = /var/log/mcollective.log\nloglevel = info\ndirect_addressing = 1\n\
+         ttl = 4294957\nsecurityprovider = psk\nplugin.psk = unset\nconnector = rabbitmq\n\
+         plugin.rabbitmq.vhost = mcollective\nplugin.rabbitmq.pool.size = 1\nplugin.rabbitmq.pool.1.host = 10.20.0.2\n\
+         plugin.rabbitmq.pool.1.port = 61613\nplugin.rabbitmq.pool.1.user = mcollective\n\
+         plugin.rabbitmq.pool.1.password = example-mco-password\nplugin.rabbitmq.heartbeat_interval = 30\n\
+         factsource = yaml\nplugin.yaml = /etc/mcollective/facts.yaml\n"
+    );
+    assert!(services(&drive).contains("\n    run mcollective 'yes'\n"));
+    let mcollective = request.mcollective.as_mut().unwrap();
+    mcollective.connector = "stomp".into();
+    mcollective.is_enabled = false;
+    let drive = render(&request, "i-1", None).unwrap();
+    let text = server_cfg(&drive);
+    assert!(text.contains("\nconnector = stomp\nplugin.stomp.host = 10.20.0.2\nplugin.stomp.port = 61613\n"), "{text}");
+    assert!(services(&drive).contains("\n    run mcollective 'no'\n"));
+}
+
+#[test]
+fn puppet_gets_its_server_and_starts_only_when_asked() {
+    let mut request = request();
+    let script = services(&render(&request, "i-1", None).unwrap());
+    assert!(script.contains("\n    setting \"$file\" agent server 'fuel.example.test' ||"), "{script}");
+    assert!(script.contains("\n    run puppet 'no'\n"));
+    request.puppet.is_enabled = true;
+    assert!(services(&render(&request, "i-1", None).unwrap()).contains("\n    run puppet 'yes'\n"));
+
+    // The settings of the image stay, what is set twice is set once, a section that is missing is made.
+    let (_, rest) = script.split_once("\nsetting() {").unwrap();
+    let (function, _) = rest.split_once("\nset_up_puppet() {").unwrap();
+    let file = std::env::temp_dir().join(format!("bedplate-puppet-{}.conf", std::process::id()));
+    std::fs::write(&file, "[main]\nssldir = /x # [agent]\n[agent]\n server=old\nserver = older\n[master]\na = b\n")
+        .unwrap();
+    let name = file.display();
+    let calls = format!("setting {name} agent server 'a\\b$c'\nsetting {name} user x 1\nsetting {name} main y 2\n");
+    run_by_sh(&format!("setting() {{{function}\n{calls}"));
+    let written = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        written,
+        "[main]\nssldir = /x # [agent]\n    y = 2\n[agent]\n    server = a\\b$c\n[master]\na = b\n[user]\n    x = 1\n"
+    );
+}
+
+#[test]
+fn services_that_the_request_does_not_name_are_left_alone() {
+    let mut request = request();
+    request.mcollective = None;
+    request.puppet = Puppet { master: None, is_enabled: false };
+    let script = services(&render(&request, "i-1", None).unwrap());
+    assert!(!script.contains("set_up_"), "{script}");
 }
 
 #[test]
@@ -222,5 +312,24 @@ proptest! {
         prop_assert_eq!(&config["final_message"], &json!("first boot done after $UPTIME seconds"));
         let metadata = parsed(&text(&drive, "meta-data"));
         prop_assert_eq!(metadata, json!({"instance-id": hostname, "local-hostname": hostname}));
+    }
+
+    #[test]
+    fn hostile_values_arrive_in_the_services(
+        values in prop::collection::vec("([\"'$`\\\\:#{}%&*!|>;()-]|[^\\pC\\s]){1,12}", 4)
+    ) {
+        let mut request = request();
+        let mcollective = request.mcollective.as_mut().unwrap();
+        let [vhost, user, password, pskey]: [String; 4] = values.try_into().unwrap();
+        mcollective.vhost.clone_from(&vhost);
+        mcollective.user.clone_from(&user);
+        mcollective.password = Secret::new(password.clone());
+        mcollective.pskey = Secret::new(pskey.clone());
+        let text = server_cfg(&render(&request, "i-1", None).unwrap());
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ")).map(str::to_owned);
+        prop_assert_eq!(value("plugin.rabbitmq.vhost"), Some(vhost));
+        prop_assert_eq!(value("plugin.rabbitmq.pool.1.user"), Some(user));
+        prop_assert_eq!(value("plugin.rabbitmq.pool.1.password"), Some(password));
+        prop_assert_eq!(value("plugin.psk"), Some(pskey));
     }
 }

@@ -62,18 +62,27 @@ fn account(field: &Field<'_>) -> Option<Account> {
 /// The puppet agent; what is absent is not set up.
 pub fn puppet(meta: &Object<'_>) -> Puppet {
     Puppet {
-        master: meta.get("puppet_master").and_then(|field| field.text().map(str::to_owned)),
+        master: meta.get("puppet_master").and_then(|field| field.parsed("a host name", host_name)),
         is_enabled: meta.get("puppet_enable").and_then(|field| field.flag()).unwrap_or(false),
     }
 }
 
 /// Absent keys mean that mcollective is not set up; 7.0 and older send no identity, which is then the node's id.
 pub fn mcollective(meta: &Object<'_>, uid: Option<&str>) -> Option<Mcollective> {
-    let text = |key: &str| meta.get(key).and_then(|field| field.text().map(str::to_owned));
+    let text = |key: &str| meta.get(key).and_then(|field| field.parsed("one line without blanks around it", line));
     let (pskey, vhost, host) = (text("mco_pskey"), text("mco_vhost"), text("mco_host"));
     let (user, password, connector) = (text("mco_user"), text("mco_password"), text("mco_connector"));
     let is_enabled = meta.get("mco_enable").and_then(|field| field.flag()).unwrap_or(false);
-    let identity = meta.get("mco_identity").and_then(|field| field.identifier());
+    let identity = match meta.get("mco_identity") {
+        Some(field) => field.identifier().filter(|identity| {
+            let is_known = is_identity(identity);
+            if !is_known {
+                field.expected("letters, digits, dots and dashes");
+            }
+            is_known
+        }),
+        None => uid.filter(|uid| is_identity(uid)).map(str::to_owned),
+    };
     Some(Mcollective {
         pskey: Secret::new(pskey?),
         vhost: vhost?,
@@ -82,8 +91,22 @@ pub fn mcollective(meta: &Object<'_>, uid: Option<&str>) -> Option<Mcollective> 
         password: Secret::new(password?),
         connector: connector?,
         is_enabled,
-        identity: identity.or_else(|| uid.map(str::to_owned))?,
+        identity: identity?,
     })
+}
+
+fn host_name(text: &str) -> Option<String> {
+    names::is_host_name(text).then(|| text.to_owned())
+}
+
+/// What mcollective takes for a name of a node.
+fn is_identity(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// What mcollective's file, which has no quotes, can hold.
+fn line(text: &str) -> Option<String> {
+    (text.trim() == text && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 /// Names of cloud-init templates; 6.0 and older send none.
