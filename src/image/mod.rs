@@ -58,6 +58,9 @@ use crate::report::{ImageReport, Reporter};
 use crate::request::Container;
 use crate::units::{Bytes, MaxWindow, widen};
 
+#[cfg(test)]
+pub(crate) use archive::making;
+pub use archive::{Data, each_file};
 pub use cancel::Cancel;
 pub use digest::{Algorithm, Digest, contradiction};
 pub use form::Form;

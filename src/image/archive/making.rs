@@ -3,7 +3,7 @@
 use super::header::BLOCK;
 
 /// A POSIX header with a checksum.
-pub(in crate::image) fn header(name: &[u8], kind: u8, size: u64) -> [u8; BLOCK] {
+pub(crate) fn header(name: &[u8], kind: u8, size: u64) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     block[..name.len()].copy_from_slice(name);
     let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -20,7 +20,7 @@ pub(in crate::image) fn header(name: &[u8], kind: u8, size: u64) -> [u8; BLOCK] 
 }
 
 /// Puts the checksum in.
-pub(in crate::image) fn seal(block: &mut [u8; BLOCK]) {
+pub(crate) fn seal(block: &mut [u8; BLOCK]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -28,27 +28,27 @@ pub(in crate::image) fn seal(block: &mut [u8; BLOCK]) {
 
 /// An archive in the making.
 #[derive(Default)]
-pub(in crate::image) struct Making(pub(in crate::image) Vec<u8>);
+pub(crate) struct Making(pub(crate) Vec<u8>);
 
 impl Making {
     /// A header as it is, and data filled up to whole blocks.
-    pub(in crate::image) fn raw(mut self, header: &[u8; BLOCK], data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, header: &[u8; BLOCK], data: &[u8]) -> Self {
         self.0.extend_from_slice(header);
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
         self
     }
 
-    pub(in crate::image) fn file(self, name: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Self {
         self.raw(&header(name.as_bytes(), b'0', data.len() as u64), data)
     }
 
-    pub(in crate::image) fn directory(self, name: &str) -> Self {
+    pub(crate) fn directory(self, name: &str) -> Self {
         self.raw(&header(name.as_bytes(), b'5', 0), b"")
     }
 
     /// `kind` is 1 for a hard link, 2 for a symbolic one.
-    pub(in crate::image) fn link(self, kind: u8, name: &str, target: &str) -> Self {
+    pub(crate) fn link(self, kind: u8, name: &str, target: &str) -> Self {
         let mut block = header(name.as_bytes(), kind, 0);
         block[157..157 + target.len()].copy_from_slice(target.as_bytes());
         seal(&mut block);
@@ -56,20 +56,20 @@ impl Making {
     }
 
     /// Records of a PAX header for the next entry.
-    pub(in crate::image) fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let data: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
         self.raw(&header(b"PaxHeaders/x", b'x', data.len() as u64), &data)
     }
 
     /// The two blocks at the end.
-    pub(in crate::image) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 2 * BLOCK, 0);
         self.0
     }
 }
 
 /// A record whose length counts its own digits.
-pub(in crate::image) fn record(key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let length = (1..9).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length).unwrap();
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()

@@ -11,9 +11,10 @@ mod content;
 mod entry;
 mod header;
 #[cfg(test)]
-pub(super) mod making;
+pub(crate) mod making;
 mod name;
 mod pax;
+mod plain;
 mod reader;
 mod settings;
 mod sparse;
@@ -43,6 +44,8 @@ use super::pipeline::Flowed;
 use super::unpack::{self, Codec};
 use super::writing::check_digests;
 use super::{Job, check_container_size, medium, read_head, source};
+
+pub use plain::{Data, each_file};
 
 use content::Content;
 use entry::{Entry, Layout, What};

@@ -4,7 +4,15 @@
 //! |---|---|
 //! | `metadata` | `metadata.yaml`, upstream's keys and our digests |
 //! | `settings`, `repository` | the settings file; package repositories, their pins and keys |
+//! | `store` | the folder of all images, the links that name the active and the previous one |
+//! | `import` | from an archive to an image of the store |
 
+mod import;
 pub mod metadata;
 pub mod repository;
 pub mod settings;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use import::Imported;
