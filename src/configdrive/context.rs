@@ -21,9 +21,23 @@ pub struct Context {
     admin: Admin,
     name_servers: Vec<String>,
     search_domains: Vec<String>,
+    /// Lines of resolv.conf, for images whose network cloud-init does not configure.
+    resolver: String,
+    repositories: Vec<Repository>,
+    configures_repositories: bool,
     puppet: Puppet,
     mcollective: Option<Mcollective>,
     phone_home_url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Repository {
+    kind: String,
+    name: String,
+    uri: String,
+    suite: Option<String>,
+    section: Option<String>,
+    priority: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -93,10 +107,37 @@ impl Context {
             admin: Admin::of(request)?,
             name_servers,
             search_domains: request.search_domains.clone(),
+            resolver: resolver(request),
+            repositories: request.repositories.iter().map(Repository::of).collect(),
+            configures_repositories: request.configures_repositories,
             puppet: Puppet { master: request.puppet.master.clone(), is_enabled: request.puppet.is_enabled },
             mcollective: request.mcollective.as_ref().map(Mcollective::of),
             phone_home_url: request.phone_home.as_ref().map(|phone_home| phone_home.url.reveal().to_owned()),
         })
+    }
+}
+
+/// The master resolves for its nodes, as upstream has it.
+fn resolver(request: &Request) -> String {
+    let mut lines = vec!["# Written by bedplate.".to_owned()];
+    if !request.search_domains.is_empty() {
+        lines.push(format!("search {}", request.search_domains.join(" ")));
+    }
+    lines.extend(request.search_domains.first().map(|domain| format!("domain {domain}")));
+    lines.push(format!("nameserver {}", request.master_ip));
+    lines.join("\n")
+}
+
+impl Repository {
+    fn of(asked: &request::Repository) -> Self {
+        Self {
+            kind: asked.kind.clone(),
+            name: asked.name.clone(),
+            uri: asked.uri.clone(),
+            suite: asked.suite.clone(),
+            section: asked.section.clone(),
+            priority: asked.priority,
+        }
     }
 }
 

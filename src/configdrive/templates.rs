@@ -15,12 +15,25 @@ use super::context::Context;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::request::Request;
 
-/// The templates that the agent carries.
-const OURS: [(&str, &str); 4] = [
-    ("cloud_config", include_str!("../../configdrive-templates/cloud_config.jinja2")),
-    ("first_boot", include_str!("../../configdrive-templates/first_boot.jinja2")),
-    ("meta_data", include_str!("../../configdrive-templates/meta_data.jinja2")),
-    ("network_config", include_str!("../../configdrive-templates/network_config.jinja2")),
+/// The templates that the agent carries. A site's may extend them by these names.
+const OURS: [(&str, &str); 10] = [
+    ("cloud_config.jinja2", include_str!("../../configdrive-templates/cloud_config.jinja2")),
+    ("cloud_config_centos.jinja2", include_str!("../../configdrive-templates/cloud_config_centos.jinja2")),
+    ("cloud_config_debian.jinja2", include_str!("../../configdrive-templates/cloud_config_debian.jinja2")),
+    ("cloud_config_ubuntu.jinja2", include_str!("../../configdrive-templates/cloud_config_ubuntu.jinja2")),
+    ("first_boot.jinja2", include_str!("../../configdrive-templates/first_boot.jinja2")),
+    ("first_boot_centos.jinja2", include_str!("../../configdrive-templates/first_boot_centos.jinja2")),
+    ("first_boot_debian.jinja2", include_str!("../../configdrive-templates/first_boot_debian.jinja2")),
+    ("first_boot_ubuntu.jinja2", include_str!("../../configdrive-templates/first_boot_ubuntu.jinja2")),
+    ("meta_data.jinja2", include_str!("../../configdrive-templates/meta_data.jinja2")),
+    ("network_config.jinja2", include_str!("../../configdrive-templates/network_config.jinja2")),
+];
+
+/// Families of operating systems that have templates of their own, with the words that profiles have for them.
+const FAMILIES: [(&str, &[&str]); 3] = [
+    ("ubuntu", &["ubuntu"]),
+    ("debian", &["debian"]),
+    ("centos", &["centos", "rhel", "redhat", "rocky", "alma", "oracle"]),
 ];
 
 /// The templates for one request.
@@ -54,6 +67,9 @@ impl<'a> Templates<'a> {
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
         environment.set_syntax(syntax.build().context(Kind::Bug, || "setting up the template engine")?);
+        for (name, text) in OURS {
+            environment.add_template(name, text).context(Kind::Bug, || format!("reading template {name}"))?;
+        }
         environment.add_filter("tojson", |value: Value| -> Result<Value, minijinja::Error> {
             if value.is_undefined() {
                 return Err(minijinja::ErrorKind::UndefinedError.into());
@@ -80,7 +96,7 @@ impl<'a> Templates<'a> {
     }
 
     fn source(&self, kind: &str) -> Result<Source> {
-        self.of_site(kind)?.map_or_else(|| of_ours(kind), Ok)
+        self.of_site(kind)?.map_or_else(|| of_ours(kind, self.request), Ok)
     }
 
     /// Renders the template of a kind, and checks that the result is YAML.
@@ -126,12 +142,26 @@ impl<'a> Templates<'a> {
     }
 }
 
-fn of_ours(kind: &str) -> Result<Source> {
-    let (name, text) = OURS
-        .iter()
-        .find(|(name, _)| *name == kind)
+fn of_ours(kind: &str, request: &Request) -> Result<Source> {
+    let family = family(request).map(|family| format!("{kind}_{family}.jinja2"));
+    let (name, text) = family
+        .into_iter()
+        .chain([format!("{kind}.jinja2")])
+        .find_map(|name| OURS.iter().find(|(ours, _)| *ours == name))
         .ok_or_else(|| Error::bug(format!("there is no template for {kind}")))?;
     Ok(Source { name: (*name).to_owned(), text: (*text).to_owned(), kind: Kind::Bug })
+}
+
+/// The family whose templates fit: the one that the names of Nailgun's templates end in (`cloud_config_fuel_9.0_ubuntu.jinja2`),
+/// else the one that the profile names.
+fn family(request: &Request) -> Option<&'static str> {
+    let named = request.templates.values().find_map(|name| {
+        let stem = name.strip_suffix(".jinja2").unwrap_or(name);
+        FAMILIES.iter().find(|(family, _)| stem.rsplit('_').next() == Some(family))
+    });
+    let profile = request.profile.to_lowercase();
+    let guessed = || FAMILIES.iter().find(|(_, words)| words.iter().any(|word| profile.contains(word)));
+    named.or_else(guessed).map(|(family, _)| *family)
 }
 
 /// The file names that upstream tries for a kind of template, in its order.
@@ -215,6 +245,34 @@ mod tests {
         request.templates = [("cloud_config".to_owned(), "../../etc/shadow".to_owned())].into();
         request.profile = "../x".into();
         assert_eq!(names("cloud_config", &request), ["cloud_config.jinja2"]);
+    }
+
+    #[test]
+    fn names_that_nailgun_sends_resolve_to_ours() {
+        let mut request = request();
+        let mut resolved = |profile: &str, template: Option<&str>, kind: &str| {
+            request.profile = profile.into();
+            request.templates = template.map(|name| ("cloud_config".to_owned(), name.to_owned())).into_iter().collect();
+            of_ours(kind, &request).unwrap().name
+        };
+        for (profile, template, kind, name) in [
+            ("ubuntu_bootstrap", None, "cloud_config", "cloud_config_ubuntu.jinja2"),
+            (
+                "ubuntu_1404_x86_64",
+                Some("cloud_config_fuel_8.0_centos.jinja2"),
+                "first_boot",
+                "first_boot_centos.jinja2",
+            ),
+            ("x", Some("cloud_config_fuel_9.0_ubuntu.jinja2"), "first_boot", "first_boot_ubuntu.jinja2"),
+            ("centos7-x86_64", None, "cloud_config", "cloud_config_centos.jinja2"),
+            ("debian_12", None, "first_boot", "first_boot_debian.jinja2"),
+            ("Rocky-9", Some("own.jinja2"), "first_boot", "first_boot_centos.jinja2"),
+            ("node", None, "cloud_config", "cloud_config.jinja2"),
+            ("ubuntu", None, "meta_data", "meta_data.jinja2"),
+        ] {
+            assert_eq!(resolved(profile, template, kind), name, "{profile} {template:?}");
+        }
+        assert_eq!(of_ours("boothook", &request).err().map(|error| error.kind()), Some(Kind::Bug));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::{Account, NicName, PhoneHome, Puppet, Secret};
+use crate::request::{Account, NicName, PhoneHome, Puppet, Repository, Secret};
 
 /// A request with one account of each sort.
 pub fn request() -> Request {
@@ -87,6 +87,14 @@ fn cloud_config_says_all_that_first_boot_needs() {
                 {
                     "path": "/etc/nailgun-agent/config.yaml", "permissions": "0644",
                     "content": "url: \"http://10.20.0.2:8000/api\"\n",
+                },
+                {
+                    "path": "/etc/sysctl.d/60-bedplate.conf", "permissions": "0644",
+                    "content": "kernel.panic = 60\nnet.netfilter.nf_conntrack_max = 1048576\n",
+                },
+                {
+                    "path": "/etc/modules-load.d/bedplate.conf", "permissions": "0644",
+                    "content": "nf_conntrack\nnf_conntrack_ipv4\nnf_conntrack_ipv6\nnf_conntrack_proto_gre\n",
                 },
                 {"path": "/etc/nailgun_systemtype", "permissions": "0644", "content": "target\n", "defer": true},
             ],
@@ -187,6 +195,43 @@ fn services_that_the_request_does_not_name_are_left_alone() {
     request.puppet = Puppet { master: None, is_enabled: false };
     let script = services(&render(&request, "i-1", None).unwrap());
     assert!(!script.contains("set_up_"), "{script}");
+}
+
+#[test]
+fn repositories_are_configured_where_asked_in_the_words_of_each_family() {
+    let repository = |kind: &str, suite: Option<&str>, priority| Repository {
+        kind: kind.into(),
+        name: "a \"b\"".into(),
+        uri: "http://10.20.0.2/r: #".into(),
+        suite: suite.map(str::to_owned),
+        section: suite.map(|_| "main extra".to_owned()),
+        priority,
+    };
+    let mut request = request();
+    request.templates.clear();
+    request.repositories = vec![
+        repository("deb", Some("jessie"), Some(1050)),
+        repository("deb", None, None),
+        repository("rpm", None, Some(5)),
+    ];
+    request.configures_repositories = true;
+    request.profile = "debian_12".into();
+    assert_eq!(
+        cloud_config(&render(&request, "i-1", None).unwrap())["apt"],
+        json!({"preserve_sources_list": true, "sources": {
+            "bedplate-1.list": {"source": "deb http://10.20.0.2/r: # jessie main extra"},
+            "bedplate-2.list": {"source": "deb http://10.20.0.2/r: # ./"},
+        }})
+    );
+    request.profile = "centos-x86_64".into();
+    let config = cloud_config(&render(&request, "i-1", None).unwrap());
+    assert_eq!(
+        config["yum_repos"],
+        json!({"bedplate-1": {"name": "a \"b\"", "baseurl": "http://10.20.0.2/r: #", "enabled": true, "priority": 5}})
+    );
+    assert_eq!(config.get("apt"), None);
+    request.configures_repositories = false;
+    assert_eq!(cloud_config(&render(&request, "i-1", None).unwrap()).get("yum_repos"), None);
 }
 
 #[test]

@@ -129,6 +129,7 @@ pub struct Extension {
     pub phone_home: Option<PhoneHome>,
     pub network: Option<Value>,
     pub requires_digest: bool,
+    pub configures_repositories: bool,
     pub netboot: Option<Netboot>,
 }
 
@@ -138,7 +139,9 @@ pub fn extension(object: &Object<'_>) -> Option<Extension> {
     let network = object.optional("network", network);
     let netboot = object.optional("netboot", netboot::read);
     let requires_digest = object.optional("require_digest", Field::flag)?.unwrap_or_default();
-    Some(Extension { phone_home: phone_home?, network: network?, requires_digest, netboot: netboot? })
+    let configures_repositories = object.optional("repositories", Field::flag)?.unwrap_or_default();
+    let (phone_home, network, netboot) = (phone_home?, network?, netboot?);
+    Some(Extension { phone_home, network, requires_digest, configures_repositories, netboot })
 }
 
 fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {

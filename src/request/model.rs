@@ -74,6 +74,8 @@ pub struct Request {
     pub templates: std::collections::BTreeMap<String, String>,
     /// Where cloud-init reports that the first boot is done (extension).
     pub phone_home: Option<PhoneHome>,
+    /// Whether the installed system gets the package repositories (extension).
+    pub configures_repositories: bool,
     /// A cloud-init network-config v2 document to use as it is (extension).
     pub network: Option<serde_json::Value>,
     /// Whether an image that nothing proves is an error (extension).

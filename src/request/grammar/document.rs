@@ -78,6 +78,11 @@ static EXTENSION: Section = Section {
             Rule::Flag,
             "whether an image of which neither a digest nor a signature is known is an error",
         ),
+        optional(
+            "repositories",
+            Rule::Flag,
+            "whether the first boot configures the repositories of `repo_setup`, too; Fuel's deployment does it later",
+        ),
         optional("phone_home", Rule::Object(&PHONE_HOME), "where cloud-init reports that the first boot is done"),
         // It goes to cloud-init as it is, so that no key of it is unknown.
         optional(

@@ -199,7 +199,7 @@ mod tests {
     fn document_with_everything(netboot: &str) -> Value {
         let mut document = fixture("02-controller-three-disks-raid-boot");
         document["bedplate"] = json!({"phone_home": {"url": "http://m/x"}, "network": {"version": 2, "renderer": "networkd"},
-                   "netboot": {"type": netboot}});
+                   "netboot": {"type": netboot}, "repositories": true});
         let disk = &mut document["ks_meta"]["pm_data"]["ks_spaces"][0];
         disk["expect"] = json!({"serial": "x", "min_size": 1, "max_size": 2});
         let volumes = disk["volumes"].as_array_mut().unwrap();
