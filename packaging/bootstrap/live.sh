@@ -3,8 +3,8 @@
 # serves boot=bedplate, the minimal bootstrap that never leaves it.
 #
 # The root directory comes out of mmdebstrap with the hook make-base.sh, which makes the initrd's base as well, and is cached.
-# On a copy of it follow, with each build, live/customize.sh, live/agent.sh and live/seal.sh. All of them can be hooks of
-# mmdebstrap, in this order.
+# On a copy of it follow, with each build, live/customize.sh, live/agent.sh and live/deliver.sh. `bedplate-master bootstrap
+# build` makes an image of the same scripts, for whoever has no repository of Bedplate.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=packaging/common.sh
@@ -25,27 +25,13 @@ export BEDPLATE_INITRAMFS=$repository/initramfs BEDPLATE_VARIANT=$VARIANT
 # Only real hardware wants firmware.
 firmware() { [ "$KERNEL" = generic ] && echo firmware || echo plain; }
 
-packages() {
-    echo "$(kernel_package)" "$(busybox_package)" "${tools[@]}" "$(packages_of_live "$VARIANT")"
-}
-
-# Documentation and translations are never read on a node, and every byte of them is sent to each.
-slimming() {
-    local directory
-    for directory in doc man info locale lintian bug; do
-        printf '%s\n' "--dpkgopt=path-exclude=/usr/share/$directory/*"
-    done
-    # The licences stay with what they license.
-    printf '%s\n' '--dpkgopt=path-include=/usr/share/doc/*/copyright'
-}
-
 # The files that the root and the base of the initrd are made of.
 root_inputs=(packaging/bootstrap/{make-base,parts,live/packages}.sh initramfs/hooks initramfs/initramfs.conf initramfs/modules)
 
 build_root() {
     local result=$1 work=$1.new.$$ sources options
     sources=$(apt_sources "$(components_for "$(firmware)")")
-    mapfile -t options < <(slimming)
+    mapfile -t options < <(slimming | sed 's/^/--dpkgopt=/')
     say "building the live system of $DISTRO $SUITE with the $KERNEL kernel"
     rm -rf "$result".new.*
     mkdir -p "$work"
@@ -56,7 +42,7 @@ build_root() {
     # INITRD=No: the kernel package would make an initrd for this root, which is not the one wanted. unshare: what is mounted
     # in the root of a build that is killed goes with it, before the next build removes that root.
     INITRD=No unshare --mount mmdebstrap --quiet --mode=root --variant=apt --format=directory --architectures=amd64 \
-        --keyring="$(archive_keyring)" --include="$(packages)" \
+        --keyring="$(archive_keyring)" --include="$(all_packages_of_live "$VARIANT")" \
         --aptopt='APT::Install-Recommends "false"' "${options[@]}" \
         --customize-hook="$here/make-base.sh \"\$1\" '$BEDPLATE_INITRAMFS' '$work' $(firmware)" \
         "$SUITE" "$work/root" ${sources:+-} <<<"$sources"
@@ -65,7 +51,7 @@ build_root() {
 
 root_directory() {
     printf '%s/live-%s-%s-%s-%s-%s\n' "$(cache_dir)" "$DISTRO" "$SUITE" "$KERNEL" "$VARIANT" \
-        "$(digest_of "$MIRROR" "${SOURCE_DATE_EPOCH:-}" "$(packages)" -- "${root_inputs[@]}")"
+        "$(digest_of "$MIRROR" "${SOURCE_DATE_EPOCH:-}" "$(all_packages_of_live "$VARIANT")" -- "${root_inputs[@]}")"
 }
 
 # The UUID names what went in, so that equal builds have equal names: 32 digits of a digest, as a UUID of version 8.
@@ -81,22 +67,13 @@ uuid_of() {
 }
 
 # The cached root stays as it is.
-make_squashfs() {
+make_root() {
     local base=$1 work=$2
     say "packing the live system"
     cp -a --reflink=auto "$base/root" "$work/root"
     "$here/live/customize.sh" "$work/root"
     "$here/../deb/build.py" --agent "$AGENT" --out "$work/debs" --compression none >/dev/null
-    BEDPLATE_DEBS=$work/debs BEDPLATE_SSH_KEYS=${SSH_AUTHORIZED_KEYS:-} "$here/live/agent.sh" "$work/root"
-    BEDPLATE_SQUASHFS_LEVEL=$([ "$VARIANT" = small ] && echo 6 || echo 15) \
-        "$here/live/seal.sh" "$work/root" "$work/root.squashfs"
-}
-
-make_initrd() {
-    local base=$1 work=$2
-    mkdir "$work/overlay"
-    lay_overlay "$work/overlay"
-    { cat "$base/initrd.img" && make_overlay "$work/overlay"; } >"$work/initrd.img"
+    BEDPLATE_DEBS=$work/debs "$here/live/agent.sh" "$work/root"
 }
 
 build() {
@@ -109,15 +86,13 @@ build() {
     AGENT=$work/bedplate
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(cat "$base/epoch")}
     BEDPLATE_UUID=${BEDPLATE_UUID:-$(uuid_of "$base")}
-    export SOURCE_DATE_EPOCH BEDPLATE_UUID
-    make_squashfs "$base" "$work"
-    make_initrd "$base" "$work"
-    cp "$base/vmlinuz" "$work/vmlinuz"
-    "$here/live/metadata.sh" "$work/root" "$work" >"$work/metadata.yaml"
+    export AGENT SOURCE_DATE_EPOCH BEDPLATE_UUID BEDPLATE_SSH_KEYS=${SSH_AUTHORIZED_KEYS:-}
+    make_root "$base" "$work"
+    "$here/live/deliver.sh" "$work/root" "$base" "$work/files"
     mkdir -p "$OUT"
     # The metadata, which names the digests, come last.
     for file in vmlinuz initrd.img root.squashfs metadata.yaml; do
-        cp "$work/$file" "$OUT/$file.new"
+        cp "$work/files/$file" "$OUT/$file.new"
         mv "$OUT/$file.new" "$OUT/$file"
     done
 }

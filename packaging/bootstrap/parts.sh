@@ -10,12 +10,13 @@ tools=(
 )
 
 kernel_package() {
-    case $DISTRO-$KERNEL in
+    case $DISTRO-${KERNEL:-generic} in
     debian-generic) echo linux-image-amd64 ;;
     debian-cloud) echo linux-image-cloud-amd64 ;;
     ubuntu-generic) echo linux-image-generic ;;
     ubuntu-cloud) echo linux-image-virtual ;;
-    *) die "KERNEL=$KERNEL is not known: generic, cloud" ;;
+    *-linux-image-*) echo "$KERNEL" ;;
+    *) die "KERNEL=$KERNEL is not known: generic, cloud, or a package linux-image-.." ;;
     esac
 }
 

@@ -3,18 +3,18 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use bedplate::error::Result;
+use bedplate::master::bootstraps::cli::FuelBootstrap;
 use bedplate::master::cli::Cli;
 use bedplate::sys::clock;
 use clap::Parser as _;
+use log::LevelFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Info)
-        .parse_default_env()
-        .format(|line, record| writeln!(line, "{} {:5} {}", clock::now_rfc3339(), record.level(), record.args()))
-        .init();
-    match cli.run() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let outcome =
+        if FuelBootstrap::is_named(&program) { upstream(FuelBootstrap::parse()) } else { master(Cli::parse()) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bedplate-master: {error}");
@@ -24,4 +24,22 @@ fn main() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+fn master(cli: Cli) -> Result<()> {
+    start_logging(LevelFilter::Info);
+    cli.run()
+}
+
+fn upstream(cli: FuelBootstrap) -> Result<()> {
+    start_logging(cli.level());
+    cli.run()
+}
+
+fn start_logging(level: LevelFilter) {
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .format(|line, record| writeln!(line, "{} {:5} {}", clock::now_rfc3339(), record.level(), record.args()))
+        .init();
 }

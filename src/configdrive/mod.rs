@@ -3,7 +3,7 @@
 mod context;
 mod fat;
 mod multipart;
-mod password;
+pub mod password;
 mod templates;
 
 use std::collections::BTreeMap;

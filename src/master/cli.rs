@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Context as _, Error, Kind, Result};
 
 use super::server::{Server, Settings, checked_url};
-use super::{client, dnsmasq};
+use super::{bootstraps, client, dnsmasq};
 
 /// Where state is kept unless told otherwise.
 const DEFAULT_DIR: &str = "/var/lib/bedplate";
@@ -28,6 +28,8 @@ enum Command {
     /// See nodes, and release one
     #[command(subcommand)]
     Nodes(Nodes),
+    /// Build and keep the images that nodes are bootstrapped with
+    Bootstrap(bootstraps::cli::Bootstrap),
     /// Print a configuration of dnsmasq (DHCP, TFTP) for a network without another DHCP server
     DnsmasqConf(DnsmasqConf),
 }
@@ -163,6 +165,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Nodes(nodes) => nodes.run(),
+            Command::Bootstrap(bootstrap) => bootstrap.run(),
             Command::DnsmasqConf(conf) => conf.run(),
         }
     }

@@ -11,7 +11,7 @@ use log::debug;
 use crate::error::{Context as _, Error, Kind, Result};
 
 /// Where tools are looked for, whatever the caller's PATH says.
-const SEARCH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(super) const SEARCH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// As much of a tool's stderr as an error carries.
 const STDERR_KEPT: usize = 1024;
@@ -20,11 +20,17 @@ const STDERR_KEPT: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each is named as its tool")]
 pub enum Tool {
+    AptCache,
+    AptGet,
+    Bash,
     Blkid,
     Btrfs,
     Btrfstune,
     Chroot,
+    Cpio,
+    DpkgDeb,
     E2fsck,
+    Gpgv,
     Lvm,
     Mdadm,
     MkfsBtrfs,
@@ -33,13 +39,20 @@ pub enum Tool {
     MkfsExt4,
     MkfsVfat,
     MkfsXfs,
+    Mksquashfs,
     Mkswap,
+    Mmdebstrap,
     Resize2fs,
+    Rsync,
+    Setpriv,
     Sfdisk,
+    Tar,
     Tune2fs,
     Udevadm,
+    Unshare,
     XfsAdmin,
     XfsGrowfs,
+    Zstd,
 }
 
 impl Tool {
@@ -47,11 +60,17 @@ impl Tool {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AptCache => "apt-cache",
+            Self::AptGet => "apt-get",
+            Self::Bash => "bash",
             Self::Blkid => "blkid",
             Self::Btrfs => "btrfs",
             Self::Btrfstune => "btrfstune",
             Self::Chroot => "chroot",
+            Self::Cpio => "cpio",
+            Self::DpkgDeb => "dpkg-deb",
             Self::E2fsck => "e2fsck",
+            Self::Gpgv => "gpgv",
             Self::Lvm => "lvm",
             Self::Mdadm => "mdadm",
             Self::MkfsBtrfs => "mkfs.btrfs",
@@ -60,13 +79,20 @@ impl Tool {
             Self::MkfsExt4 => "mkfs.ext4",
             Self::MkfsVfat => "mkfs.vfat",
             Self::MkfsXfs => "mkfs.xfs",
+            Self::Mksquashfs => "mksquashfs",
             Self::Mkswap => "mkswap",
+            Self::Mmdebstrap => "mmdebstrap",
             Self::Resize2fs => "resize2fs",
+            Self::Rsync => "rsync",
+            Self::Setpriv => "setpriv",
             Self::Sfdisk => "sfdisk",
+            Self::Tar => "tar",
             Self::Tune2fs => "tune2fs",
             Self::Udevadm => "udevadm",
+            Self::Unshare => "unshare",
             Self::XfsAdmin => "xfs_admin",
             Self::XfsGrowfs => "xfs_growfs",
+            Self::Zstd => "zstd",
         }
     }
 
@@ -106,6 +132,7 @@ impl Output {
 pub struct Call {
     tool: Tool,
     arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     input: Option<Vec<u8>>,
     allowed: Vec<i32>,
 }
@@ -114,13 +141,20 @@ impl Call {
     /// A call with these arguments. Exit status 0 alone is success.
     pub fn new<A: AsRef<OsStr>>(tool: Tool, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
-        Self { tool, arguments, input: None, allowed: vec![0] }
+        Self { tool, arguments, environment: Vec::new(), input: None, allowed: vec![0] }
     }
 
     /// Also takes these exit statuses as success.
     #[must_use]
     pub fn allow(mut self, statuses: &[i32]) -> Self {
         self.allowed.extend_from_slice(statuses);
+        self
+    }
+
+    /// Sets a variable of the tool's environment, no secret.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((key.into(), value.as_ref().to_owned()));
         self
     }
 
@@ -154,6 +188,7 @@ impl Call {
             .env("PATH", SEARCH.join(":"))
             // lvm2 complains on stderr about every descriptor that it did not open.
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

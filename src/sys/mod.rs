@@ -8,6 +8,7 @@ pub mod command;
 pub mod files;
 pub mod gpt;
 pub mod interfaces;
+pub mod job;
 pub mod lock;
 pub mod memory;
 pub mod mount;

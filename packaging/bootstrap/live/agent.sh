@@ -14,14 +14,18 @@ install_packages() {
     local debs=("$BEDPLATE_DEBS"/*.deb)
     mkdir "$root/debs"
     cp "${debs[@]}" "$root/debs/"
-    # Nothing runs in this root, and nothing is to be started in it.
-    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-    chmod 0755 "$root/usr/sbin/policy-rc.d"
+    # Nothing runs in this root, and nothing is to be started in it. mmdebstrap says so itself while it works.
+    local policy=
+    if [ ! -e "$root/usr/sbin/policy-rc.d" ]; then
+        policy=$root/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 0755 "$policy"
+    fi
     SYSTEMD_OFFLINE=1 chroot "$root" dpkg --force-unsafe-io --recursive --install /debs >"$root/debs/log" 2>&1 || {
         cat "$root/debs/log" >&2
         exit 1
     }
-    rm "$root/usr/sbin/policy-rc.d"
+    [ -z "$policy" ] || rm "$policy"
     rm -r "$root/debs"
 }
 

@@ -79,13 +79,7 @@ choose_units() {
             systemd-tmpfiles-clean.timer modprobe@configfs.service sys-kernel-config.mount dev-hugepages.mount
 }
 
-# The kernel and its initrd are delivered beside the squashfs.
-remove_kernel() {
-    rm -f "$root"/boot/vmlinuz-* "$root"/boot/initrd.img-* "$root"/{vmlinuz,initrd.img}{,.old}
-}
-
 lay_files
 set_time
 forbid_activation
 choose_units
-remove_kernel

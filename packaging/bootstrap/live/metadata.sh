@@ -5,6 +5,7 @@
 # BEDPLATE_UUID    the image's UUID
 # BEDPLATE_LABEL   a name for people; the UUID
 # BEDPLATE_KOPTS   what the image wants on the kernel line beside what the master puts there
+# BEDPLATE_REPOS   a file with the repositories as JSON, which YAML includes; those of ROOT
 # BEDPLATE_URL     where the directory will be served; upstream's place on the master
 set -euo pipefail
 root=$1 directory=$2
@@ -55,6 +56,10 @@ module initrd initrd.img
 module kernel vmlinuz
 module rootfs root.squashfs
 operating_system
-echo 'repos:'
-repositories
+if [ -n "${BEDPLATE_REPOS:-}" ]; then
+    printf 'repos: %s\n' "$(cat "$BEDPLATE_REPOS")"
+else
+    echo 'repos:'
+    repositories
+fi
 printf 'uuid: %s\n' "$(quoted "$BEDPLATE_UUID")"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # the caller sets DISTRO
-# Packages of the live system beside kernel and initrd tools. Sourced after common.sh and distribution.sh.
+# Packages of the live system, and what of them is left out. Sourced after common.sh, distribution.sh and parts.sh.
 
 live_packages=(
     # the live system itself
@@ -19,4 +19,21 @@ full_live_packages=(
 # packages_of_live full|small: one line.
 packages_of_live() {
     echo "${live_packages[@]}" "$([ "$1" = small ] || echo "${full_live_packages[@]}")"
+}
+
+# all_packages_of_live full|small: with the kernel and the tools of the initrd.
+all_packages_of_live() {
+    local kernel
+    kernel=$(kernel_package)
+    echo "$kernel" "$(busybox_package)" "${tools[@]}" "$(packages_of_live "$1")"
+}
+
+# Options of dpkg. Documentation and translations are never read on a node, and every byte of them is sent to each.
+slimming() {
+    local directory
+    for directory in doc man info locale lintian bug; do
+        printf '%s\n' "path-exclude=/usr/share/$directory/*"
+    done
+    # The licences stay with what they license.
+    printf '%s\n' 'path-include=/usr/share/doc/*/copyright'
 }

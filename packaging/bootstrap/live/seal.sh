@@ -30,8 +30,21 @@ remove_traces() {
     find "$root" -xdev -name __pycache__ -prune -exec rm -rf {} +
 }
 
+# The kernel and its initrd are delivered beside the squashfs.
+remove_kernel() {
+    rm -f "$root"/boot/vmlinuz-* "$root"/boot/initrd.img-* "$root"/{vmlinuz,initrd.img}{,.old}
+}
+
+# What mmdebstrap gave apt for the build, proxies among it. Nodes want no more packages than they ask for.
+settle_apt() {
+    rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
+    echo 'APT::Install-Recommends "false";' >"$root/etc/apt/apt.conf.d/10bedplate"
+}
+
 remove_identity
 remove_traces
+remove_kernel
+settle_apt
 rm -f "$file"
 # Both time and sorting are mksquashfs's own: it takes SOURCE_DATE_EPOCH and orders what its threads pack.
 mksquashfs "$root" "$file" -noappend -quiet -no-progress -reproducible -xattrs \

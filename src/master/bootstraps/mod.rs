@@ -3,10 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `metadata` | `metadata.yaml`, upstream's keys and our digests |
+//! | `build/` | makes an image from package repositories |
+//! | `cli` | the command line, and that of upstream's `fuel-bootstrap` |
 //! | `settings`, `repository` | the settings file; package repositories, their pins and keys |
 //! | `store` | the folder of all images, the links that name the active and the previous one |
 //! | `import` | from an archive to an image of the store |
 
+pub mod build;
+pub mod cli;
 mod import;
 pub mod metadata;
 pub mod repository;
