@@ -7,7 +7,8 @@
 # | url=http://HOST:PORT/.. | Nailgun's address; its host is the broker's |
 # | mco_host=HOST, mco_port=PORT | the broker, where it is another one; 61613 |
 # | mco_user=USER, mco_pass=PASSWORD | its account; mcollective, marionette, as Fuel has them |
-# | bedplate.master=URL | without url= and mco_host= its host is the broker's |
+# | bedplate.master=URL | beside another mco_ word, without url= and mco_host=, its host is the broker's |
+# With neither url= nor one of mco_ nobody drives the node through mcollective, and its daemon is left alone.
 set -eu
 umask 077
 
@@ -30,6 +31,14 @@ kernel_value() {
         case $word in "$1="*) value=${word#*=} ;; esac
     done
     printf '%s\n' "$value"
+}
+
+# has_conductor: whether the kernel line speaks of one.
+has_conductor() {
+    for word in $line; do
+        case $word in url=* | mco_host=* | mco_port=* | mco_user=* | mco_pass=*) return 0 ;; esac
+    done
+    return 1
 }
 
 # http://user@host:8000/api, http://[fd00::1]:8000/ -> host, fd00::1
@@ -71,6 +80,10 @@ service() { [ -n "$root" ] || systemctl --no-block "$@" mcollective.service; }
 # Words are split, and none of them is taken for a pattern of file names.
 set -f
 line=$(cat "$root/proc/cmdline")
+has_conductor || {
+    say 'the kernel line has neither url= nor mco_host=: nobody drives this node through mcollective'
+    exit 0
+}
 identity=
 [ ! -r "$root/etc/nailgun_uid" ] || identity=$(cat "$root/etc/nailgun_uid")
 case $identity in
@@ -81,7 +94,7 @@ case $identity in
 *[!0-9]*) die "reading /etc/nailgun_uid: expected digits, found $identity" ;;
 esac
 host=$(broker)
-[ -n "$host" ] || die 'no broker is known: the kernel line has neither url= nor mco_host= nor bedplate.master='
+[ -n "$host" ] || die 'no broker is known: the kernel line names no host by url=, mco_host= or bedplate.master='
 port=$(kernel_value mco_port)
 user=$(kernel_value mco_user)
 password=$(kernel_value mco_pass)

@@ -59,7 +59,7 @@ fn account_and_broker_come_from_the_kernel_line_and_the_identity_from_the_id() {
         ),
         ("url=http://10.20.0.2/ quiet", ["7", "10.20.0.2", "61613", "mcollective", "marionette"]),
         ("url=http://[fd00::2]:8000/api", ["7", "fd00::2", "61613", "mcollective", "marionette"]),
-        ("bedplate.master=http://master.lan:8200", ["7", "master.lan", "61613", "mcollective", "marionette"]),
+        ("bedplate.master=http://master.lan:8200 mco_user=u", ["7", "master.lan", "61613", "u", "marionette"]),
         ("url=http://a/ mco_host=b mco_host=c mco_port=6163 x=*", ["7", "c", "6163", "mcollective", "marionette"]),
     ] {
         assert_eq!(System::new(line, Some("7\n")).configured(), expected.map(str::to_owned), "{line}");
@@ -113,6 +113,26 @@ fn without_an_id_or_a_broker_nothing_is_configured() {
     assert_eq!(words(&System::new(line, None)), (Some(0), waits.to_owned(), String::new()));
     let wrong = "mcollective-configure: reading /etc/nailgun_uid: expected digits, found 7; rm -rf /\n";
     assert_eq!(words(&System::new(line, Some("7; rm -rf /"))), (Some(1), String::new(), wrong.to_owned()));
-    let unknown = "mcollective-configure: no broker is known: the kernel line has neither url= nor mco_host= nor bedplate.master=\n";
-    assert_eq!(words(&System::new("quiet", Some("7"))), (Some(1), String::new(), unknown.to_owned()));
+    let unknown = "mcollective-configure: no broker is known: the kernel line names no host by url=, mco_host= or bedplate.master=\n";
+    assert_eq!(words(&System::new("mco_user=u", Some("7"))), (Some(1), String::new(), unknown.to_owned()));
+}
+
+#[test]
+fn a_kernel_line_without_a_conductor_leaves_the_daemon_alone() {
+    for line in
+        ["quiet", "bedplate.master=http://master.lan:8200 curl=http://a/ fetch=http://master.lan:8200/mco_host=x"]
+    {
+        let system = System::new(line, Some("7\n"));
+        let output = system.configure();
+        assert_eq!(
+            (output.status.code(), String::from_utf8(output.stdout).unwrap().as_str(), output.stderr.as_slice()),
+            (
+                Some(0),
+                "mcollective-configure: the kernel line has neither url= nor mco_host=: nobody drives this node through mcollective\n",
+                &b""[..]
+            ),
+            "{line}"
+        );
+        assert!(!system.config().exists(), "{line}");
+    }
 }
