@@ -10,6 +10,8 @@ export BEDPLATE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bedplate
 export KERNEL ?= generic
 export VARIANT ?= full
 export OUT ?=
+# CONDUCTED=1: puppet and mcollective in the OS image.
+export CONDUCTED ?=
 # Public keys that may log in to a bootstrap as root: a file in the form of authorized_keys.
 export SSH_AUTHORIZED_KEYS ?=
 # REFRESH=1 builds cached images anew, with the packages of today.
@@ -32,7 +34,7 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static deb bootstrap live-bootstrap os-image vm-images live-vm-image lint test-quick test-root schema test \
+.PHONY: help setup build static deb bootstrap live-bootstrap os-image vm-images conducted-vm-image live-vm-image lint test-quick test-root schema test \
 	test-static e2e demo demo-stop fuzz bench bench-plan bench-master bench-image clean
 
 help: ## this list
@@ -56,12 +58,15 @@ bootstrap: $(if $(AGENT),,static) ## kernel and initrd that network-boot a node 
 live-bootstrap: $(if $(AGENT),,static) ## kernel, initrd and live system in a squashfs (root; KERNEL, VARIANT, OUT, SSH_AUTHORIZED_KEYS)
 	@packaging/bootstrap/live.sh
 
-os-image: ## operating system image to provision, with its side-car (root; VARIANT, OUT)
+os-image: ## operating system image to provision, with its side-car (root; VARIANT, CONDUCTED, OUT)
 	@packaging/os-image/build.sh
 
 vm-images: ## bootstrap with the cloud kernel and small OS image, for tests and demo (root)
 	@$(MAKE) --no-print-directory bootstrap KERNEL=cloud OUT=$(VM_IMAGES)/bootstrap
 	@$(MAKE) --no-print-directory os-image VARIANT=small OUT=$(VM_IMAGES)/os-image
+
+conducted-vm-image: ## small OS image with puppet and mcollective, for the long scenarios (root)
+	@$(MAKE) --no-print-directory os-image VARIANT=small CONDUCTED=1 OUT=$(VM_IMAGES)/os-image-conducted
 
 live-vm-image: ## small live bootstrap with the cloud kernel, for tests (root)
 	@$(MAKE) --no-print-directory live-bootstrap KERNEL=cloud VARIANT=small OUT=$(VM_IMAGES)/live

@@ -19,7 +19,8 @@ build() {
     say "building a root directory of $DISTRO $SUITE with mcollective and its broker"
     rm -rf "$result".new.*
     mkdir -p "$result.new.$$"
-    mmdebstrap --quiet --mode=root --variant=apt --format=directory --architectures=amd64 \
+    # unshare: what is mounted in the root of a build that is killed goes with it, before the next build removes that root.
+    unshare --mount mmdebstrap --quiet --mode=root --variant=apt --format=directory --architectures=amd64 \
         --keyring="$(archive_keyring)" --include="${packages[*]}" \
         --aptopt='APT::Install-Recommends "false"' "${options[@]}" \
         "$SUITE" "$result.new.$$/root" ${sources:+-} <<<"$sources"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds an operating system image as upstream's builder delivers it: a root and a boot file system, each as a bare
-# image in gzip, and a YAML side-car that names their sizes and digests.
+# image in gzip, and a YAML side-car that names their sizes and digests. With CONDUCTED=1 it holds puppet and mcollective
+# with this project's agents, for an orchestrator such as Astute.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=packaging/common.sh
@@ -9,6 +10,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/../distribution.sh"
 
 VARIANT=${VARIANT:-full}
+CONDUCTED=${CONDUCTED:-}
 OUT=${OUT:-$repository/build/os-image}
 
 base_packages=(
@@ -34,6 +36,9 @@ kernel_package() {
     esac
 }
 
+# The first boot configures both, and starts those that the request enables.
+conducted_packages=(mcollective puppet-agent)
+
 # A real machine's network cards and disks want firmware; Ubuntu's kernel package brings it along.
 firmware_packages() {
     if [ "$DISTRO" = debian ]; then
@@ -46,6 +51,7 @@ packages() {
     if [ "$VARIANT" = full ]; then
         echo "${full_packages[@]}" "$(firmware_packages)"
     fi
+    [ -z "$CONDUCTED" ] || echo "${conducted_packages[@]}"
 }
 
 # Documentation and translations are a fifth of a small root, and each byte is written under emulation.
@@ -63,11 +69,12 @@ make_tree() {
     local tree=$1 sources options
     sources=$(apt_sources "$(components_for "$([ "$VARIANT" = full ] && echo firmware || echo plain)")")
     mapfile -t options < <(slimming)
-    mmdebstrap --quiet --mode=root --variant=apt --format=directory --architectures=amd64 \
+    # unshare: what is mounted in the root of a build that is killed goes with it, before the next build removes that root.
+    unshare --mount mmdebstrap --quiet --mode=root --variant=apt --format=directory --architectures=amd64 \
         --keyring="$(archive_keyring)" --include="$(packages | xargs)" \
         --aptopt='APT::Install-Recommends "false"' "${options[@]}" \
         --essential-hook="$here/before-packages.sh \"\$1\" $VARIANT" \
-        --customize-hook="$here/customize.sh \"\$1\" $VARIANT" \
+        --customize-hook="$here/customize.sh \"\$1\" $VARIANT '$CONDUCTED'" \
         "$SUITE" "$tree" ${sources:+-} <<<"$sources"
     # mmdebstrap takes its own copy of the host's file away at the end, so this comes after it.
     ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
@@ -127,14 +134,15 @@ write_side_car() {
     } >"$directory/$image.yaml"
 }
 
-# Free space: the small root is 700 MiB whatever it holds; the agent grows both to their volumes.
+# Free space: the small root is 700 MiB whatever it holds, 850 with puppet and mcollective; the agent grows both to
+# their volumes.
 sizes() {
     local root=$1 boot=$2 used
     used=$(mebibytes_of "$root")
     root_size=$((used * 5 / 4 + 128))
     if [ "$VARIANT" = small ]; then
-        root_size=700
-        [ $((used + 60)) -lt $root_size ] || die "the small root holds $used MiB, too much for $root_size"
+        root_size=$([ -n "$CONDUCTED" ] && echo 850 || echo 700)
+        [ $((used + 60)) -lt "$root_size" ] || die "the small root holds $used MiB, too much for $root_size"
     fi
     boot_size=$(($(mebibytes_of "$boot") * 9 / 8 + 12))
     say "root: $used MiB of files in $root_size MiB; boot: $(mebibytes_of "$boot") in $boot_size"
@@ -164,17 +172,18 @@ build() {
 }
 
 main() {
-    local result
+    local result kind=${CONDUCTED:+conducted-}$VARIANT inputs=(packaging/os-image)
     choose_distribution
-    image=env_${VARIANT}_${DISTRO}_${SUITE}_amd64
-    result=$(cache_dir)/os-image-$DISTRO-$SUITE-$VARIANT-$(digest_of "$MIRROR" "$(packages)" -- packaging/os-image)
-    lock "os-image-$DISTRO-$SUITE-$VARIANT"
+    [ -z "$CONDUCTED" ] || inputs+=(mcollective)
+    image=env_${kind//-/_}_${DISTRO}_${SUITE}_amd64
+    result=$(cache_dir)/os-image-$DISTRO-$SUITE-$kind-$(digest_of "$MIRROR" "$(packages)" -- "${inputs[@]}")
+    lock "os-image-$DISTRO-$SUITE-$kind"
     if [ -e "$result/SHA256SUMS" ] && [ -z "${REFRESH:-}" ]; then
         say_cached "$image" "$result/SHA256SUMS"
     else
         [ "$(id -u)" = 0 ] || die "mmdebstrap needs root"
         build "$result"
-        forget_older "$(cache_dir)/os-image-$DISTRO-$SUITE-$VARIANT-" "$result"
+        forget_older "$(cache_dir)/os-image-$DISTRO-$SUITE-$kind-" "$result"
     fi
     mkdir -p "$OUT"
     cp --preserve=timestamps "$result"/{"$image.img.gz","$image-boot.img.gz","$image.yaml",SHA256SUMS} "$OUT/"

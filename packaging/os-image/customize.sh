@@ -1,7 +1,8 @@
 #!/bin/bash
-# Hook of mmdebstrap, after the packages are installed: customize.sh ROOT full|small
+# Hook of mmdebstrap, after the packages are installed: customize.sh ROOT full|small [CONDUCTED]
 set -euo pipefail
-root=$1 variant=$2
+root=$1 variant=$2 conducted=${3:-}
+here=$(dirname "$(readlink -f "$0")")
 
 # cloud-init finds its data on a partition (labels cidata, config-2) or in the seed directory; it configures
 # the network, too.
@@ -17,6 +18,12 @@ configure_network() {
     chroot "$root" systemctl enable -q systemd-networkd.service
     [ ! -e "$root/usr/lib/systemd/system/systemd-resolved.service" ] ||
         chroot "$root" systemctl enable -q systemd-resolved.service
+}
+
+# Neither runs before the first boot has configured it, and enabled it where the request says so.
+install_agents() {
+    "$here/../../mcollective/install.sh" "$root"
+    SYSTEMD_OFFLINE=1 chroot "$root" systemctl disable -q mcollective.service puppet.service
 }
 
 # What every machine has to have of its own.
@@ -54,6 +61,7 @@ clean() {
 
 configure_cloud_init
 configure_network
+[ -z "$conducted" ] || install_agents
 remove_identity
 [ "$variant" != small ] || mask_idle_units
 clean
