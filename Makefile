@@ -34,7 +34,8 @@ VM_IMAGES := $(CURDIR)/build/vm
 export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 
 .NOTPARALLEL:
-.PHONY: help setup build static deb bootstrap live-bootstrap os-image vm-images conducted-vm-image live-vm-image lint test-quick test-root schema test \
+.PHONY: help setup build static deb bootstrap live-bootstrap os-image loaders vm-images conducted-vm-image live-vm-image vm-loaders lint \
+	test-quick test-root schema test \
 	test-static e2e demo demo-stop fuzz bench bench-plan bench-master bench-image clean
 
 help: ## this list
@@ -61,6 +62,9 @@ live-bootstrap: $(if $(AGENT),,static) ## kernel, initrd and live system in a sq
 os-image: ## operating system image to provision, with its side-car (root; VARIANT, CONDUCTED, OUT)
 	@packaging/os-image/build.sh
 
+loaders: ## signed shim and GRUB, and iPXE, for the master's network boots (root; SUITE, OUT)
+	@packaging/loaders/build.sh
+
 vm-images: ## bootstrap with the cloud kernel and small OS image, for tests and demo (root)
 	@$(MAKE) --no-print-directory bootstrap KERNEL=cloud OUT=$(VM_IMAGES)/bootstrap
 	@$(MAKE) --no-print-directory os-image VARIANT=small OUT=$(VM_IMAGES)/os-image
@@ -70,6 +74,9 @@ conducted-vm-image: ## small OS image with puppet and mcollective, for the long 
 
 live-vm-image: ## small live bootstrap with the cloud kernel, for tests (root)
 	@$(MAKE) --no-print-directory live-bootstrap KERNEL=cloud VARIANT=small OUT=$(VM_IMAGES)/live
+
+vm-loaders: ## the same, for tests (root)
+	@$(MAKE) --no-print-directory loaders OUT=$(VM_IMAGES)/loaders
 
 lint: ## formatting, clippy, shellcheck, documentation, dependencies
 	$(CARGO) fmt --check
@@ -90,7 +97,7 @@ test-root: ## tests that need root and no virtual machine
 schema: ## write docs/schema anew from the types
 	UPDATE_GOLDEN=1 $(CARGO) test --locked --features $(CHECKED) --test schemas published
 
-test: setup lint test-quick test-root vm-images live-vm-image test-static e2e ## everything that must pass (root)
+test: setup lint test-quick test-root vm-images live-vm-image vm-loaders test-static e2e ## everything that must pass (root)
 
 test-static: ## the static agent in an empty root directory (root, after `make static`)
 	BEDPLATE_STATIC=$(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu/release/bedplate \
