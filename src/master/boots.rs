@@ -8,14 +8,15 @@ use crate::error::Result;
 use crate::request::Secret;
 use crate::sys::clock;
 
-use super::config::LocalBoot;
 use super::ident::Mac;
 use super::node::{Boot, NextBoot, Status};
+use super::scripts::{self, Bootstrap, Loader, Start};
 use super::state::{Master, stranger_path};
 use super::token::{self, TokenDigest};
 
 /// Who asks for a boot script.
 pub(crate) struct Caller {
+    pub loader: Loader,
     pub mac: Mac,
     pub uuid: Option<String>,
     pub serial: Option<String>,
@@ -26,28 +27,30 @@ impl Master {
     /// The script for a machine that says who it is.
     ///
     /// # Errors
-    /// When the state cannot be stored, or the bootstrap to be served is not whole; then no token was handed out.
+    /// When the state cannot be stored, the bootstrap to be served is not whole, or the kernel line cannot go through the
+    /// boot loader; then no token was handed out.
     pub(crate) fn boot_script(&self, caller: Caller) -> Result<String> {
-        let (mac, peer) = (caller.mac, caller.peer);
+        let (loader, mac, peer) = (caller.loader, caller.mac, caller.peer);
+        let how = loader.name();
         let (token, boot) = fresh_boot(caller)?;
-        let Some(slot) = self.slot_of(mac) else { return self.boot_stranger(&token, boot) };
+        let Some(slot) = self.slot_of(mac) else { return self.boot_stranger(loader, &token, boot) };
         let mut live = slot.lock();
         let label = live.node.label();
         match (live.node.next_boot, live.node.status) {
             (NextBoot::Provision, Status::Released) => {
-                let mode = self.mode_arguments()?;
+                let script = self.bootstrap(loader, mac, &token)?;
                 self.change(&mut live, |node, _| node.boot = Some(boot))?;
-                info!("boot.ipxe: {label} at {peer}: bootstrap, released");
-                Ok(self.bootstrap(mac, &token, &mode))
+                info!("{how}: {label} at {peer}: bootstrap, released");
+                Ok(script)
             }
             (NextBoot::Discovery, _) => {
-                let mode = self.mode_arguments()?;
+                let script = self.bootstrap(loader, mac, &token)?;
                 self.change(&mut live, |node, _| {
                     node.boot = Some(boot);
                     node.next_boot = NextBoot::LocalDisk;
                 })?;
-                info!("boot.ipxe: {label} at {peer}: bootstrap, discovery only");
-                Ok(self.bootstrap(mac, &token, &mode))
+                info!("{how}: {label} at {peer}: bootstrap, discovery only");
+                Ok(script)
             }
             (_, status) => {
                 let is_same_machine = live.node.boot.as_ref().is_some_and(|boot| boot.peer == peer);
@@ -55,68 +58,46 @@ impl Master {
                     let reason = "it started again before its run ended".to_owned();
                     self.change(&mut live, |node, now| node.presume_failed(reason, now))?;
                 }
-                info!("boot.ipxe: {label} at {peer}: own disk ({})", live.node.status.as_str());
-                Ok(self.local_disk())
+                info!("{how}: {label} at {peer}: own disk ({})", live.node.status.as_str());
+                self.script(loader, &Start::LocalDisk)
             }
         }
     }
 
-    fn boot_stranger(&self, token: &Secret, boot: Boot) -> Result<String> {
-        let (mac, peer) = (boot.mac, boot.peer);
+    fn boot_stranger(&self, loader: Loader, token: &Secret, boot: Boot) -> Result<String> {
+        let (mac, peer, how) = (boot.mac, boot.peer, loader.name());
         let mut index = self.index();
         if index.strangers.contains_key(&mac) {
-            info!("boot.ipxe: {mac} at {peer}: own disk (was served the bootstrap and never reported)");
-            return Ok(self.local_disk());
+            info!("{how}: {mac} at {peer}: own disk (was served the bootstrap and never reported)");
+            return self.script(loader, &Start::LocalDisk);
         }
         if index.strangers.len() >= self.config.max_strangers {
-            warn!("boot.ipxe: {mac} at {peer}: own disk (max_strangers = {} reached)", self.config.max_strangers);
-            return Ok(self.local_disk());
+            warn!("{how}: {mac} at {peer}: own disk (max_strangers = {} reached)", self.config.max_strangers);
+            return self.script(loader, &Start::LocalDisk);
         }
-        let mode = self.mode_arguments()?;
+        let script = self.bootstrap(loader, mac, token)?;
         self.store.write_json(&stranger_path(mac), &boot)?;
         index.strangers.insert(mac, boot);
-        info!("boot.ipxe: {mac} at {peer}: bootstrap, unknown machine, discovery only");
-        Ok(self.bootstrap(mac, token, &mode))
+        info!("{how}: {mac} at {peer}: bootstrap, unknown machine, discovery only");
+        Ok(script)
     }
 
-    /// The script that asks again with the machine's identities.
-    pub(crate) fn first_script(&self) -> String {
-        format!(
-            "#!ipxe\n\
-             chain --replace {}/boot.ipxe?mac=${{netX/mac}}&uuid=${{uuid}}&serial=${{serial:uristring}} || exit\n",
-            self.url
-        )
+    fn bootstrap(&self, loader: Loader, mac: Mac, token: &Secret) -> Result<String> {
+        let (url, mode, bootif) = (&self.url, self.mode_arguments()?, mac.bootif());
+        let mut arguments = format!("{mode} bedplate.master={url} bedplate.token={} BOOTIF={bootif}", token.reveal());
+        if !self.config.kernel_args.trim().is_empty() {
+            arguments.push(' ');
+            arguments.push_str(self.config.kernel_args.trim());
+        }
+        let [kernel, initrd] = ["vmlinuz", "initrd.img"].map(|name| format!("{url}/bootstrap/{name}"));
+        self.script(loader, &Start::Bootstrap(Bootstrap { mac, kernel, initrd, arguments }))
     }
 
-    /// Everything in it is made or parsed here: no text of a node.
-    fn bootstrap(&self, mac: Mac, token: &Secret, mode: &str) -> String {
-        let (url, bootif) = (&self.url, mac.bootif());
-        let arguments = if self.config.kernel_args.trim().is_empty() {
-            String::new()
-        } else {
-            format!(" {}", self.config.kernel_args.trim())
-        };
-        // A UEFI kernel finds the initrd by name; a failed fetch lets the firmware go on with its next device.
-        format!(
-            "#!ipxe\n\
-             echo bedplate: {mac} starts the bootstrap\n\
-             kernel {url}/bootstrap/vmlinuz initrd=initrd.img {mode} bedplate.master={url} \
-             bedplate.token={} BOOTIF={bootif}{arguments} || goto failed\n\
-             initrd --name initrd.img {url}/bootstrap/initrd.img || goto failed\n\
-             boot || goto failed\n\
-             :failed\n\
-             echo bedplate: the bootstrap cannot be fetched\n\
-             exit\n",
-            token.reveal()
-        )
-    }
-
-    fn local_disk(&self) -> String {
-        let start = match self.config.local_boot {
-            LocalBoot::Exit => "exit",
-            LocalBoot::Sanboot => "sanboot --no-describe --drive 0x80 || exit",
-        };
-        format!("#!ipxe\necho bedplate: own disk\n{start}\n")
+    fn script(&self, loader: Loader, start: &Start) -> Result<String> {
+        match loader {
+            Loader::Ipxe => Ok(scripts::ipxe(start, self.config.local_boot)),
+            Loader::Grub => scripts::grub(start),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Context as _, Error, Kind, Result};
 
 use super::server::{Server, Settings, checked_url};
+use super::state::LOADERS;
 use super::{bootstraps, client, dnsmasq};
 
 /// Where state is kept unless told otherwise.
@@ -57,9 +58,12 @@ struct DnsmasqConf {
     /// Domain for nodes
     #[arg(long)]
     domain: Option<String>,
-    /// Folder that TFTP serves
-    #[arg(long, default_value = "/srv/tftp")]
-    tftp_root: PathBuf,
+    /// Folder that TFTP serves [default: loaders/ in --dir]
+    #[arg(long)]
+    tftp_root: Option<PathBuf>,
+    /// Let UEFI machines load the signed shim and GRUB, which Secure Boot accepts, instead of iPXE
+    #[arg(long)]
+    signed: bool,
     /// URL that nodes use for the master [default: that of the master in --dir]
     #[arg(long)]
     url: Option<String>,
@@ -201,6 +205,12 @@ impl DnsmasqConf {
                 return Err(Error::new(Kind::Usage, format!("{text:?} cannot stand in a configuration of dnsmasq")));
             }
         }
+        let root = self.tftp_root.unwrap_or_else(|| self.dir.join(LOADERS));
+        let tftp_root =
+            std::path::absolute(&root).context(Kind::Usage, || format!("--tftp-root {}", root.display()))?;
+        if tftp_root.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control) {
+            return Err(Error::new(Kind::Usage, format!("{tftp_root:?} cannot stand in a configuration of dnsmasq")));
+        }
         let network = dnsmasq::Network {
             interface: self.interface,
             first,
@@ -210,8 +220,9 @@ impl DnsmasqConf {
             gateway: self.gateway,
             name_servers: self.name_servers,
             domain: self.domain,
-            tftp_root: self.tftp_root,
+            tftp_root,
             url,
+            uefi: if self.signed { dnsmasq::Uefi::Signed } else { dnsmasq::Uefi::Ipxe },
         };
         client::print(false, &(), || dnsmasq::configuration(&network))
     }

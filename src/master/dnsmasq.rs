@@ -16,6 +16,16 @@ pub(super) struct Network {
     pub domain: Option<String>,
     pub tftp_root: PathBuf,
     pub url: String,
+    pub uefi: Uefi,
+}
+
+/// What UEFI firmware loads first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uefi {
+    /// iPXE, which Secure Boot refuses.
+    Ipxe,
+    /// The distribution's shim, which loads the distribution's GRUB: both are signed.
+    Signed,
 }
 
 /// The configuration, with comments.
@@ -35,11 +45,11 @@ pub(super) fn configuration(network: &Network) -> String {
         }
     };
     let domain = network.domain.as_ref().map(|domain| format!("domain={domain}\n")).unwrap_or_default();
+    let uefi = uefi_rules(network.uefi, url);
     format!(
         "# DHCP and TFTP for nodes of bedplate-master at {url}.
 # Start: dnsmasq --conf-file=THIS_FILE. The network must have no other DHCP server.
-# The TFTP folder {root} holds three files of iPXE; on Debian (package ipxe):
-#   install -d {root}; cp /usr/lib/ipxe/undionly.kpxe /usr/lib/ipxe/ipxe.efi /usr/lib/ipxe/snponly.efi {root}/
+# The TFTP folder {root} holds boot loaders; `make loaders` collects them. What is missing there is told by the log.
 
 # DNS is not served.
 port=0
@@ -51,26 +61,27 @@ bind-interfaces
 # The only DHCP server here: nodes that come with an old address are told so at once.
 dhcp-authoritative
 dhcp-range={first},{last},{netmask}{lease}
-# Firmware, iPXE and Linux name themselves differently; all are one node by its MAC address. The master serves a request
-# only to the address that fetched the boot script, so the address must stay the same through a boot.
+# Firmware, iPXE, GRUB and Linux name themselves differently; all are one node by its MAC address. The master serves a
+# request only to the address that fetched the boot script, so the address must stay the same through a boot.
 dhcp-ignore-clid
 {router}
 {resolvers}
 {domain}log-dhcp
 
-# 1. iPXE, from a ROM or loaded by rule 2 or 3, says so with option 175 and gets the boot script by HTTP.
+# 1. iPXE, from a ROM or loaded by a rule below, says so with option 175 and gets the boot script by HTTP.
 dhcp-match=set:ipxe,175
 dhcp-boot=tag:ipxe,{url}/boot.ipxe
 
-# 2. UEFI firmware (client architecture 7 or 9: x86-64) loads iPXE by TFTP. snponly.efi drives the card through the
-# firmware and helps where ipxe.efi does not know it: then change the name below.
+# What x86-64 firmware of UEFI calls itself in option 93: 7 or 9 over TFTP, 16 over HTTP.
 dhcp-match=set:efi64,option:client-arch,7
 dhcp-match=set:efi64,option:client-arch,9
-dhcp-boot=tag:!ipxe,tag:efi64,ipxe.efi
-#dhcp-boot=tag:!ipxe,tag:efi64,snponly.efi
+dhcp-match=set:http64,option:client-arch,16
+# Firmware that boots over HTTP takes only an offer that says so.
+dhcp-option-force=tag:http64,option:vendor-class,HTTPClient
 
-# 3. BIOS firmware (client architecture 0, or none told) loads iPXE by TFTP; it drives the card through the PXE ROM.
-dhcp-boot=tag:!ipxe,tag:!efi64,undionly.kpxe
+{uefi}
+# 4. BIOS firmware (client architecture 0, or none told) loads iPXE by TFTP; it drives the card through the PXE ROM.
+dhcp-boot=tag:!ipxe,tag:!efi64,tag:!http64,undionly.kpxe
 
 enable-tftp
 tftp-root={root}
@@ -78,9 +89,46 @@ tftp-root={root}
     )
 }
 
+fn uefi_rules(uefi: Uefi, url: &str) -> String {
+    match uefi {
+        Uefi::Ipxe => format!(
+            "\
+# 2. UEFI firmware loads iPXE by TFTP. snponly.efi drives the card through the firmware and helps where ipxe.efi does
+# not know it: then change the name. Secure Boot refuses both: see `dnsmasq-conf --signed`.
+dhcp-boot=tag:!ipxe,tag:efi64,ipxe.efi
+#dhcp-boot=tag:!ipxe,tag:efi64,snponly.efi
+
+# 3. UEFI firmware that boots over HTTP loads iPXE from the master.
+dhcp-boot=tag:!ipxe,tag:http64,{url}/loaders/ipxe.efi
+"
+        ),
+        Uefi::Signed => format!(
+            "\
+# 2. UEFI firmware loads the signed shim by TFTP, and that the signed GRUB: both pass Secure Boot. GRUB reads
+# grub/grub.cfg, which the master writes, and fetches everything else by HTTP.
+dhcp-boot=tag:!ipxe,tag:efi64,shimx64.efi
+
+# 3. UEFI firmware that boots over HTTP loads the same from the master, without TFTP.
+dhcp-boot=tag:!ipxe,tag:http64,{url}/loaders/shimx64.efi
+"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signed_way_never_names_an_unsigned_loader_to_uefi_firmware() {
+        let rules = uefi_rules(Uefi::Signed, "http://10.77.0.1:8200");
+        let boots: Vec<_> = rules.lines().filter(|line| line.starts_with("dhcp-boot=")).collect();
+        let expected = [
+            "dhcp-boot=tag:!ipxe,tag:efi64,shimx64.efi",
+            "dhcp-boot=tag:!ipxe,tag:http64,http://10.77.0.1:8200/loaders/shimx64.efi",
+        ];
+        assert_eq!(boots, expected);
+    }
 
     #[test]
     fn dnsmasq_accepts_the_configuration() {
@@ -95,12 +143,14 @@ mod tests {
             domain: Some("example.test".into()),
             tftp_root: "/srv/tftp".into(),
             url: "http://10.77.0.1:8200".into(),
+            uefi: Uefi::Ipxe,
         };
         let bare = Network {
             netmask: None,
             name_servers: vec![],
             domain: None,
             gateway: Some(network.first),
+            uefi: Uefi::Signed,
             ..network.clone()
         };
         for network in [network, bare] {

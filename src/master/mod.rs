@@ -10,6 +10,7 @@
 //! | `bootstraps/` | bootstrap images: their metadata, where they are kept, which one is active |
 //! | `boots`, `discovery`, `runs`, `release`, `orders`, `watchdog` | what a call does, by what it is about |
 //! | `profile`, `compose`, `allocate` | from a profile and a machine to a provision.json; pure |
+//! | `scripts` | what iPXE and GRUB are told; pure |
 //! | `dnsmasq` | a DHCP and TFTP configuration |
 //!
 //! It shares request, inventory and report with the agent, and the pure `plan` for showing a person what a release
@@ -35,6 +36,7 @@ mod refusal;
 mod release;
 mod runs;
 mod schema;
+mod scripts;
 mod server;
 mod state;
 mod store;

@@ -18,11 +18,18 @@ use super::ident::Mac;
 use super::node::{Boot, Node, Progress};
 use super::refusal::Refusal;
 use super::release::{Drafts, request_path};
+use super::scripts;
 use super::store::Store;
 use super::token::TokenDigest;
 
 /// Progress of a node is written to the log at most this often.
 pub(crate) const PROGRESS_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The folder that TFTP serves: boot loaders as firmware and each other name them.
+pub(crate) const LOADERS: &str = "loaders";
+
+/// What GRUB reads first, as its prefix `/grub` says.
+pub(crate) const GRUB_CONFIGURATION: &str = "loaders/grub/grub.cfg";
 
 /// A master and all it knows.
 pub(crate) struct Master {
@@ -90,6 +97,7 @@ impl Master {
         remove_stale_requests(&store, &index)?;
         info!("{} nodes and {} strangers in {}", index.nodes.len(), index.strangers.len(), root.display());
         let url = url.trim_end_matches('/').to_owned();
+        store.publish(GRUB_CONFIGURATION, scripts::grub_first(&url)?.as_bytes())?;
         Ok(Self { store, config, url, operator, drafts: Mutex::default(), index: Mutex::new(index) })
     }
 

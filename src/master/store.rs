@@ -46,11 +46,11 @@ impl Store {
         for name in ["nodes", "documents", "strangers", "events", "requests", "profiles"] {
             folder(name, 0o700)?;
         }
-        for name in ["bootstrap", "targetimages"] {
+        for name in ["bootstrap", "targetimages", "loaders", "loaders/grub"] {
             folder(name, 0o755)?;
         }
         let store = Self { root: root.to_owned(), _lock: lock(root)? };
-        for name in ["", "nodes", "documents", "strangers", "events", "requests"] {
+        for name in ["", "nodes", "documents", "strangers", "events", "requests", "loaders/grub"] {
             store.sweep(&root.join(name))?;
         }
         Ok(store)
@@ -85,7 +85,19 @@ impl Store {
     /// # Errors
     /// `Medium` when the file system refuses; the old file is then still there.
     pub(crate) fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
-        write_durably(&self.path(relative), bytes)
+        write_durably(&self.path(relative), bytes, 0o600)
+    }
+
+    /// The same for a file that everybody may read, as a TFTP server does under a user of its own. One that holds these
+    /// bytes already stays.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn publish(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        if self.read(relative)?.is_some_and(|old| old == bytes) {
+            return Ok(());
+        }
+        write_durably(&self.path(relative), bytes, 0o644)
     }
 
     /// Replaces a file by a value as JSON.
@@ -178,7 +190,7 @@ fn lock(root: &Path) -> Result<Flock<File>> {
 }
 
 /// Writes beside the file, flushes, renames over it, and flushes the folder.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || format!("writing {}", path.display());
     let name = path.file_name().ok_or_else(|| Error::bug(format!("{} has no file name", path.display())))?;
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -187,7 +199,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = OpenOptions::new()
         .create_new(true)
         .write(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&unfinished)
         .and_then(|mut file| {
             file.write_all(bytes)?;

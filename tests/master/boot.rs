@@ -1,5 +1,7 @@
 //! Boot scripts.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::{Master, OTHER};
 
 const MAC: &str = "52:54:00:00:00:01";
@@ -78,6 +80,75 @@ fn nothing_that_a_machine_says_reaches_the_script() {
     let answer = master.call("GET", &path, None, b"");
     assert_eq!(answer.status, 200);
     assert!(!answer.text().contains("evil"), "{}", answer.text());
+}
+
+#[test]
+fn grub_finds_its_configuration_and_the_nodes_script() {
+    let master = Master::configured("kernel_args = \"console=ttyS0,115200\"\n");
+    let (url, host) = (master.url(), master.address);
+    let first = master.call("GET", "/grub/grub.cfg", None, b"").text();
+    assert!(first.contains(&format!("\nsource (http,{host})/boot.grub/$net_default_mac/$uuid\n")), "{first}");
+    let written = master.folder.path().join("loaders/grub/grub.cfg");
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), first, "what TFTP serves");
+    let mode = std::fs::metadata(&written).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "a TFTP server is another user");
+
+    let path = format!("/boot.grub/{MAC}/4c4c4544-0000-1000-8000-000000000001");
+    let answer = master.call_from(OTHER, "GET", &path, None, b"");
+    let script = answer.text();
+    let token = script.split_once("'bedplate.token=").unwrap().1.split('\'').next().unwrap();
+    let expected = format!(
+        "echo \"bedplate: {MAC} starts the bootstrap\"\n\
+         linux (http,{host})/bootstrap/vmlinuz 'boot=bedplate' 'bedplate.master={url}' 'bedplate.token={token}' \
+         'BOOTIF=01-52-54-00-00-00-01' 'console=ttyS0,115200'\n\
+         initrd (http,{host})/bootstrap/initrd.img\n\
+         boot\n"
+    );
+    assert!(script.starts_with(&expected), "{script}");
+    let known = master.call("GET", &format!("/boot.grub/{MAC}/"), None, b"").text();
+    assert_eq!(known.trim_end(), "echo \"bedplate: own disk\"", "the bootstrap comes once");
+    master.log_with(&format!("boot.grub: {MAC} at 127.0.0.2: bootstrap, unknown machine, discovery only"));
+}
+
+#[test]
+fn asking_how_long_a_script_of_grub_is_takes_nothing_away() {
+    let master = Master::start();
+    let path = format!("/boot.grub/{MAC}/");
+    let head = master.call("HEAD", &path, None, b"");
+    let script = master.call("GET", &path, None, b"");
+    assert_eq!((head.header("content-length"), head.body.len()), (Some("4096"), 0));
+    assert_eq!((script.header("content-length"), script.body.len()), (Some("4096"), 4096));
+    assert!(script.text().contains("bedplate.token="), "{}", script.text());
+}
+
+#[test]
+fn nothing_that_a_machine_says_reaches_a_script_of_grub() {
+    let master = Master::start();
+    for mac in ["52:54:00:00:00:01%0Aboot", "x", "$(reboot)", "52:54:00:00:00:01'%20reboot"] {
+        assert_eq!(master.call("GET", &format!("/boot.grub/{mac}/"), None, b"").status, 400, "{mac}");
+    }
+    let answer = master.call("GET", &format!("/boot.grub/{MAC}/x%0Aevil"), None, b"");
+    assert!(answer.status == 200 && !answer.text().contains("evil"), "{}", answer.text());
+}
+
+#[test]
+fn argument_that_grub_would_change_is_refused_before_the_boot_counts() {
+    let master = Master::configured("kernel_args = 'dyndbg=\"file x +p\"'\n");
+    assert_eq!(master.call("GET", &format!("/boot.grub/{MAC}/"), None, b"").status, 500);
+    master.log_with("the kernel argument dyndbg=\"file cannot go through GRUB");
+    assert!(master.boot(MAC).is_some(), "iPXE passes it on as it is");
+}
+
+#[test]
+fn boot_loaders_are_served_as_shim_asks_for_them() {
+    let master = Master::start();
+    master.folder.write("loaders/grubx64.efi", b"MZ");
+    for path in ["/loaders/grubx64.efi", "/loaders//grubx64.efi"] {
+        assert_eq!(master.call("GET", path, None, b"").body, b"MZ", "{path}");
+    }
+    for path in ["/loaders/revocations_sbat.efi", "/loaders/..%2foperator.token", "/loaders/", "/loaders/a/b"] {
+        assert_eq!(master.call("GET", path, None, b"").status, 404, "{path}");
+    }
 }
 
 #[test]

@@ -59,7 +59,13 @@ pub(in crate::master) fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.bytes().all(is_letter)
 }
 
-async fn serve(master: Arc<Master>, relative: String, method: Method, headers: HeaderMap) -> Result<Response, Refusal> {
+/// Answers with a file of the master's folder.
+pub(super) async fn serve(
+    master: Arc<Master>,
+    relative: String,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let (file, meta) = blocking(master, move |master| open(&master.store.path(&relative))).await?;
     let length = meta.len();
     let tag = tag(&meta);
