@@ -58,6 +58,8 @@ pub enum Command {
     Discover(commands::discover::Args),
     /// Wait for a released request of the master, carry it out, and restart the machine
     Agent(commands::agent::Args),
+    /// Make the named disks empty, and no others
+    Erase(commands::erase::Args),
     /// Erase boot code and boot signature of every disk, and nothing else
     EraseNode(commands::erase_node::Args),
     /// Switch PXE off or on for this node

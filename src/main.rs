@@ -92,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             let options = Options { plan_digest, max_window, require_digest, netboot_off, ..Options::default() };
             commands::provision::run(&released.document, &options, reporter, http)
         })?,
+        Command::Erase(args) => return erase(&args, &client()?),
         Command::EraseNode(args) => commands::erase_node::run(&args)?,
         Command::Netboot(args) => commands::netboot::run(&args, &settings)?,
     }
@@ -114,6 +115,19 @@ fn provision(args: ProvisionArgs, settings: &Settings, http: &http::Client) -> R
         sys::power::restart()?;
     }
     Ok(code)
+}
+
+fn erase(args: &commands::erase::Args, http: &http::Client) -> Result<ExitCode> {
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(ConsoleSink::stderr())];
+    for destination in &args.events {
+        sinks.push(sink_for(destination, http)?);
+    }
+    let reporter = Reporter::new(sys::clock::run_id(), sinks);
+    let report = commands::erase::run(args, &reporter, http)?;
+    if let Err(error) = reporter.flush(EVENTS_WITHIN) {
+        tell(&format!("warning: {error}"), None);
+    }
+    Ok(report.map_or(ExitCode::SUCCESS, exit_code))
 }
 
 /// Tells of one image on the terminal.

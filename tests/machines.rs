@@ -42,14 +42,16 @@ fn every_saved_machine_gives_its_golden_inventory() {
 #[test]
 fn a_disk_in_use_says_by_what() {
     let inventory = collect(&folder().join("qemu-bios-virtio"));
-    let holder =
-        |by: &str, name: &str| Use::Holder { device: "/dev/vda3".to_owned(), by: by.to_owned(), name: name.to_owned() };
+    let holder = |by: &str, name: &str, volume: &str| {
+        let uuid = Some(format!("LVM-kGzeWA6jdElXtgO6o3fijeLkGjmcXi14{volume}"));
+        Use::Holder { device: "/dev/vda3".to_owned(), by: by.to_owned(), name: name.to_owned(), uuid }
+    };
     let mount = |device: &str, path: &str| Use::Mount { device: device.to_owned(), path: path.to_owned() };
     let expected = [
         mount("/dev/vda2", "/mnt/root/boot"),
-        holder("dm-0", "os-root"),
+        holder("dm-0", "os-root", "r9wAU97t8zLoCiZu32KoCHRpd8YjVZus"),
         mount("/dev/mapper/os-root", "/mnt/root"),
-        holder("dm-1", "os-swap"),
+        holder("dm-1", "os-swap", "IU4EnilRF7e1MSvaeqyMeup86l6b513J"),
         Use::Swap { device: "/dev/mapper/os-swap".to_owned() },
     ];
     let vda = disk(&inventory, "vda");
@@ -59,7 +61,7 @@ fn a_disk_in_use_says_by_what() {
     let mib = Bytes::mib;
     assert_eq!(starts, [(1, mib(1), mib(24)), (2, mib(25), mib(200)), (3, mib(225), mib(1024))]);
     let on_array = [
-        Use::Holder { device: "/dev/vdc".to_owned(), by: "md0".to_owned(), name: "md0".to_owned() },
+        Use::Holder { device: "/dev/vdc".to_owned(), by: "md0".to_owned(), name: "md0".to_owned(), uuid: None },
         mount("/dev/md0", "/mnt/data"),
     ];
     assert_eq!(disk(&inventory, "vdc").uses, on_array);
@@ -162,7 +164,12 @@ fn a_multipath_map_stands_for_its_paths() {
     let parts: Vec<_> = map.partitions.iter().map(|one| (one.number, one.device.as_str(), one.start)).collect();
     assert_eq!(parts, [(1, part.as_str(), Bytes::mib(1))]);
     let expected = [
-        Use::Holder { device: part, by: "dm-2".to_owned(), name: "os-root".to_owned() },
+        Use::Holder {
+            device: part,
+            by: "dm-2".to_owned(),
+            name: "os-root".to_owned(),
+            uuid: Some("LVM-xyz".to_owned()),
+        },
         Use::Mount { device: "/dev/mapper/os-root".to_owned(), path: "/srv".to_owned() },
     ];
     assert_eq!(map.uses, expected);

@@ -104,7 +104,7 @@ fn mounted_disk_is_refused() {
 fn swap_and_unknown_holders_are_refused() {
     let swap = Use::Swap { device: "/dev/sda1".to_owned() };
     let (device, by, name) = ("/dev/sda1".to_owned(), "dm-3".to_owned(), "crypt-home".to_owned());
-    for usage in [swap, Use::Holder { device, by, name }] {
+    for usage in [swap, Use::Holder { device, by, name, uuid: None }] {
         let mut machine = machine(NAME);
         machine.disks[0].uses.push(usage);
         assert_eq!(make(&machine).unwrap_err().kind(), Kind::Refused);
@@ -117,7 +117,7 @@ fn group_on_the_disk_is_named_as_lost_and_ended_first() {
     with_partition(&mut machine);
     machine.volume_groups.push(group("os", &["/dev/sda1"]));
     let (device, by, name) = ("/dev/sda1".to_owned(), "dm-0".to_owned(), "os-root".to_owned());
-    machine.disks[0].uses.push(Use::Holder { device: device.clone(), by, name });
+    machine.disks[0].uses.push(Use::Holder { device: device.clone(), by, name, uuid: None });
     machine.disks[0].signatures.push(Signature { device, kind: "LVM2_member".to_owned(), label: None, uuid: None });
     let plan = make(&machine).unwrap();
     assert_eq!(plan.steps[0], Step::DeactivateVolumeGroup { name: "os".to_owned(), uuid: "uuid of os".to_owned() });

@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034 # read by those that source this
 tools=(
     initramfs-tools kmod udev zstd coreutils util-linux mount fdisk gdisk lvm2 dmsetup mdadm
-    e2fsprogs xfsprogs btrfs-progs dosfstools efibootmgr ethtool dropbear-bin ca-certificates
+    e2fsprogs xfsprogs btrfs-progs dosfstools nvme-cli hdparm kpartx efibootmgr ethtool dropbear-bin ca-certificates
 )
 
 kernel_package() {

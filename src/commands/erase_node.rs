@@ -238,7 +238,12 @@ mod tests {
     fn disks_in_use_are_refused_unless_the_running_system_is_the_one_to_go() {
         let mount = Use::Mount { device: "/dev/sda1".to_owned(), path: "/run/live/medium".to_owned() };
         let swap = Use::Swap { device: "/dev/sda2".to_owned() };
-        let held = Use::Holder { device: "/dev/sda3".to_owned(), by: "dm-0".to_owned(), name: "os-root".to_owned() };
+        let held = Use::Holder {
+            device: "/dev/sda3".to_owned(),
+            by: "dm-0".to_owned(),
+            name: "os-root".to_owned(),
+            uuid: None,
+        };
         let reasons =
             ["/dev/sda1 is mounted on /run/live/medium", "/dev/sda2 is active swap", "/dev/sda3 is held by os-root"];
         for (user, reason) in [mount, swap, held].into_iter().zip(reasons) {

@@ -4,6 +4,7 @@ pub mod agent;
 mod answer;
 pub mod client;
 pub mod discover;
+pub mod erase;
 pub mod erase_node;
 pub mod image_options;
 pub mod inventory;

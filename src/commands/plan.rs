@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::side_car;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::execute;
 use crate::http::Client;
 use crate::inventory::{self, Inventory};
 use crate::plan::{self, Plan};
@@ -58,6 +59,13 @@ pub fn run(args: &Args, http: &Client) -> Result<()> {
         None => side_car::fetch(&parsed.request, http)?,
     };
     let plan = make(&parsed, &machine, meta.as_ref(), args.seed.as_deref())?;
+    if args.inventory.is_none() {
+        // No part of the plan: whoever plans from a saved inventory cannot know them.
+        match execute::remnants(&plan) {
+            Ok(remnants) => remnants.iter().for_each(|it| log::warn!("will be lost, too: {it}")),
+            Err(error) => log::warn!("{error}"),
+        }
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|cause| Error::bug(format!("writing the plan as JSON: {cause}")))?;

@@ -22,12 +22,14 @@ use crate::netboot::{Backend, State};
 use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
-use crate::sys::memory;
+use crate::sys::{memory, mount};
 use crate::units::MaxWindow;
 use crate::verify;
 
 /// Where reports go when nobody says otherwise.
 pub const REPORT_FILE: &str = "/var/log/bedplate/report.json";
+/// Where this program mounts, and nobody else.
+pub(super) const OURS: &str = "/run/bedplate";
 /// Where the installed system is mounted while it is worked on.
 const TARGET: &str = "/run/bedplate/target";
 /// The step that switches network boot off: when it fails, the disks are complete all the same.
@@ -100,7 +102,8 @@ pub fn run(document: &[u8], options: &Options, reporter: &Reporter, http: &Clien
         drop(lock);
         result
     });
-    if let (true, Err(error)) = (has_begun, &result) {
+    // What failed in a step was told with it.
+    if let (true, None, Err(error)) = (has_begun, &session.done.failed_step, &result) {
         reporter.log(format!("error: {error}"));
     }
     let mut report = session.report(&session.done, result.as_ref().err());
@@ -129,6 +132,9 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn attempt(&mut self, document: &[u8]) -> Result<()> {
+        for point in mount::unmount_leftovers(Path::new(OURS))? {
+            self.reporter.log(format!("unmounted {}, which an earlier run had left", point.display()));
+        }
         let mut parsed = request::parse(document)?;
         parsed.request.requires_digest |= self.options.require_digest;
         let plan = self.plan(&parsed)?;
@@ -145,6 +151,9 @@ impl Session<'_> {
         let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
         let max_window = self.options.max_window;
         execute::prepare(&plan, self.http, max_window)?;
+        for remnant in execute::remnants(&plan)? {
+            self.reporter.log(format!("will be lost: {remnant}"));
+        }
         // A wrong password or an unknown node shows before anything is overwritten.
         let netboot = self.netboot(&parsed.request)?;
         let inputs = Inputs {
@@ -248,11 +257,9 @@ impl Session<'_> {
 }
 
 fn disk_states(plan: &Plan, done: &Done, is_good: bool) -> BTreeMap<String, DiskState> {
-    let begun: Vec<_> = done.steps.iter().map(|it| it.step.as_str()).chain(done.failed_step.as_deref()).collect();
     let state = |device: &str| {
         let is_erased = plan.steps.iter().any(|step| step.id() == format!("erase {device}"));
-        let is_touched =
-            if is_erased { begun.contains(&format!("erase {device}").as_str()) } else { done.is_destructive };
+        let is_touched = if is_erased { done.begun.contains(&format!("erase {device}")) } else { done.is_destructive };
         match (is_good, is_touched) {
             (true, _) => DiskState::Complete,
             (false, true) => DiskState::NotBootable,

@@ -3,19 +3,17 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::{guard, target};
 use crate::boot::{self, GrubMenu, GrubRoot, KernelNames, RootDevice, Storage};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BootStorage, DiskIdentity, Step};
+use crate::sys::block;
+use crate::sys::claim::DiskLock;
 use crate::sys::command::{Call, Tool};
-use crate::sys::{block, udev};
 
 /// Seconds that the menu is shown (upstream's `grub_timeout`).
 const TIMEOUT: u32 = 10;
-/// How long udev may take to look at a disk that was written to.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 /// Where distributions keep the settings of GRUB.
 const SETTINGS: [&str; 2] = ["etc/default/grub", "etc/sysconfig/grub"];
 /// Where distributions keep the configuration, by the folder that must be there.
@@ -85,12 +83,12 @@ fn kernels(target: &Path) -> Result<Vec<String>> {
 pub fn withdraw(disk: &DiskIdentity) -> Result<()> {
     guard::check_identity(disk)?;
     let what = || format!("withdrawing the boot code of {}", disk.device);
+    let lock = DiskLock::take(Path::new(&disk.device))?;
     let mut file = fs::File::options().write(true).open(&disk.device).context(Kind::Medium, what)?;
     file.write_all(&boot::handover_stub()).context(Kind::Medium, what)?;
     block::flush(&file).map_err(|error| error.within(what()))?;
     drop(file);
-    // Closing the disk makes udev look at it, and read its table once more when no partition is in use.
-    udev::settle(SETTLE_DEADLINE)
+    lock.release()
 }
 
 /// Carries out an `InstallBootCode` step.
@@ -101,9 +99,11 @@ pub fn install(target: &Path, disks: &[DiskIdentity]) -> Result<()> {
     for disk in disks {
         guard::check_identity(disk)?;
         let arguments = [target.as_os_str(), installer.as_ref(), "--target=i386-pc".as_ref(), disk.device.as_ref()];
+        let lock = DiskLock::take(Path::new(&disk.device))?;
         Call::new(Tool::Chroot, arguments)
             .run()
             .map_err(|error| error.within(format!("installing boot code on {}", disk.device)))?;
+        lock.release()?;
     }
     Ok(())
 }

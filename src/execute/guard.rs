@@ -5,13 +5,14 @@ use std::path::Path;
 
 use nix::unistd::Uid;
 
-use super::{adoption, file_system};
+use super::{adoption, file_system, sanitize};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::image::{self, Job, Room};
 use crate::inventory::{self, Disk, FirmwareMode, Use};
 use crate::layout::{self, Layout};
 use crate::plan::{DiskIdentity, Expectation, Plan, Step};
+use crate::request::EraseMode;
 use crate::request::file_systems::ARCHIVE;
 use crate::sys::command::Tool;
 use crate::sys::lock::RunLock;
@@ -113,11 +114,12 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
         Step::MakeFileSystem { kind, .. } => vec![file_system::required_tool(kind)?],
         Step::WriteImage { format, .. } => adoption::required_tools(format).to_vec(),
         Step::InstallBootCode { .. } => vec![Tool::Chroot],
-        Step::RestoreTable { .. }
-        | Step::EraseDisk { .. }
-        | Step::ErasePartition { .. }
+        Step::EraseDisk { disk, mode: EraseMode::Sanitize, .. } => sanitize::required_tools(disk)?,
+        Step::RestoreTable { disk } | Step::EraseDisk { disk, .. } | Step::WriteTable { disk, .. } => {
+            disk.device.starts_with("/dev/mapper/").then_some(Tool::Kpartx).into_iter().collect()
+        }
+        Step::ErasePartition { .. }
         | Step::WithdrawBootCode { .. }
-        | Step::WriteTable { .. }
         | Step::WriteConfigDrive { .. }
         | Step::MountTarget { .. }
         | Step::WriteSystemFiles { .. }

@@ -5,13 +5,18 @@ mod adoption;
 pub mod arguments;
 mod boot_loader;
 mod config_drive;
+mod erasure;
 mod file_system;
 mod guard;
 mod image;
 mod partition;
+mod remnants;
+mod sanitize;
 mod storage;
 mod target;
+mod together;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -29,6 +34,7 @@ use crate::units::MaxWindow;
 use crate::verify;
 
 pub use guard::{lock, prepare, require_root};
+pub use remnants::remnants;
 pub use target::leave;
 
 /// What steps need besides the plan.
@@ -54,8 +60,10 @@ pub struct Done {
     pub images: Vec<ImageReport>,
     /// Whether anything was written to a disk.
     pub is_destructive: bool,
-    /// The step that failed.
+    /// The step that failed; of several at once the first.
     pub failed_step: Option<String>,
+    /// Steps that were begun, whatever became of them.
+    pub begun: BTreeSet<String>,
 }
 
 /// A run of a plan, with what it opened and must close.
@@ -85,14 +93,42 @@ impl<'a> Run<'a> {
     /// # Errors
     /// The first error; nothing is undone yet, see [`Run::close`].
     pub fn carry_out(&mut self, plan: &Plan) -> Result<()> {
-        for step in &plan.steps {
-            let id = step.id();
-            let begun = Instant::now();
-            self.inputs.reporter.step_started(&id, &step.to_string());
-            let result = signal::check().and_then(|()| self.step(&id, step));
-            self.record(&id, begun, result)?;
+        let mut rest = plan.steps.as_slice();
+        while let Some(first) = rest.first() {
+            // Disks do not wait for each other.
+            let (now, later) = rest.split_at(together::count(rest));
+            if now.len() > 1 {
+                self.carry_out_together(now)?;
+            } else {
+                let id = first.id();
+                let begun = Instant::now();
+                self.begin(&id, &first.to_string());
+                let result = signal::check().and_then(|()| self.step(&id, first));
+                self.record(&id, begun, result)?;
+            }
+            rest = later;
         }
         Ok(())
+    }
+
+    /// Carries out steps that have nothing to do with each other at the same time. Their events are told as they happen;
+    /// the report has them in the plan's order. After a failure those that are under way come to their end.
+    fn carry_out_together(&mut self, steps: &[Step]) -> Result<()> {
+        self.done.is_destructive = true;
+        let outcome = {
+            let reporter = self.inputs.reporter;
+            together::carry_out(steps, reporter, |step| on_one_device(step, reporter))
+        };
+        self.done.begun.extend(outcome.begun);
+        self.done.steps.extend(outcome.done);
+        let Some((id, error)) = outcome.failed else { return Ok(()) };
+        self.done.failed_step = Some(id);
+        Err(error)
+    }
+
+    fn begin(&mut self, id: &str, message: &str) {
+        self.done.begun.insert(id.to_owned());
+        self.inputs.reporter.step_started(id, message);
     }
 
     /// Does something beyond the plan's steps that is told and recorded like one.
@@ -101,7 +137,7 @@ impl<'a> Run<'a> {
     /// Those of `act`.
     pub fn extra_step(&mut self, id: &str, message: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
         let begun = Instant::now();
-        self.inputs.reporter.step_started(id, message);
+        self.begin(id, message);
         let result = signal::check().and_then(|()| act());
         self.record(id, begun, result.map(|()| None))
     }
@@ -115,13 +151,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Err(error) => {
-                // A terminal's Ctrl-C ends the tool, too: the signal is the cause, not the tool.
-                let error = match signal::check() {
-                    Err(signal) if signal.kind() != error.kind() => {
-                        Error::caused(signal.kind(), signal.to_string(), error)
-                    }
-                    _ => error,
-                };
+                let error = caused_by_signal(error);
                 // Told before any cleaning up: whatever else goes wrong then, the cause is on record.
                 self.inputs.reporter.step_failed(id, &error);
                 self.done.failed_step = Some(id.to_owned());
@@ -160,10 +190,11 @@ impl<'a> Run<'a> {
             Step::CheckKept { expectations } => verify::check_kept(expectations)?,
             Step::DeactivateVolumeGroup { name, uuid } => storage::deactivate_group(name, uuid)?,
             Step::StopArray { device, .. } => storage::stop_array(device)?,
-            Step::EraseDisk { disk, partitions } => partition::erase(disk, partitions)?,
-            Step::ErasePartition { disk, partition } => partition::erase_partition(disk, partition)?,
+            Step::EraseDisk { .. }
+            | Step::ErasePartition { .. }
+            | Step::WriteTable { .. }
+            | Step::MakeFileSystem { .. } => on_one_device(step, self.inputs.reporter)?,
             Step::WithdrawBootCode { disk } => boot_loader::withdraw(disk)?,
-            Step::WriteTable { disk, guid, partitions } => partition::write_table(disk, guid, partitions)?,
             Step::ActivateVolumeGroup { name } => {
                 storage::activate_group(name)?;
                 self.opened.push(Opened::VolumeGroup(name.clone()));
@@ -186,9 +217,6 @@ impl<'a> Run<'a> {
             }
             Step::CreateLogicalVolume { group, name, size, device } => {
                 storage::create_volume(group, name, *size, device)?;
-            }
-            Step::MakeFileSystem { device, kind, label, uuid } => {
-                file_system::make(device, kind, label.as_deref(), uuid)?;
             }
             Step::WriteImage { .. } => {
                 let report = image::write(id, step, &self.inputs)?;
@@ -240,6 +268,25 @@ impl<'a> Run<'a> {
             }
         }
         (self.done, first)
+    }
+}
+
+/// Carries out a step that concerns one disk, partition or volume alone.
+fn on_one_device(step: &Step, reporter: &Reporter) -> Result<()> {
+    match step {
+        Step::EraseDisk { disk, mode, partitions } => erasure::erase(&step.id(), disk, *mode, partitions, reporter),
+        Step::ErasePartition { disk, partition } => partition::erase_partition(disk, partition),
+        Step::WriteTable { disk, guid, partitions } => partition::write_table(disk, guid, partitions),
+        Step::MakeFileSystem { device, kind, label, uuid } => file_system::make(device, kind, label.as_deref(), uuid),
+        other => Err(Error::bug(format!("the step {} concerns more than one device", other.id()))),
+    }
+}
+
+/// A terminal's Ctrl-C ends the tool, too: the signal is the cause, not the tool.
+fn caused_by_signal(error: Error) -> Error {
+    match signal::check() {
+        Err(signal) if signal.kind() != error.kind() => Error::caused(signal.kind(), signal.to_string(), error),
+        _ => error,
     }
 }
 

@@ -70,17 +70,25 @@ impl Devices {
     /// Reads `/sys/block` with udev's records.
     pub(super) fn read(tree: &Tree) -> Self {
         let mut devices = BTreeMap::new();
-        for name in tree.names("/sys/block") {
-            let base = format!("/sys/block/{name}");
-            for part in tree.names(&base).into_iter().filter(|part| part.starts_with(name.as_str())) {
-                let part_base = format!("{base}/{part}");
-                let number = tree.number(&format!("{part_base}/partition"));
-                let start = tree.number::<u64>(&format!("{part_base}/start")).and_then(sectors);
-                if let (Some(number), Some(start)) = (number, start) {
-                    add(tree, &mut devices, part, part_base, Some((number, start, name.clone())));
-                }
+        tree.names("/sys/block").into_iter().for_each(|name| add_with_partitions(tree, &mut devices, name));
+        Self(devices)
+    }
+
+    /// Reads one disk, what it is made of, and everything that is built on it: of a machine with many disks a small part.
+    pub(super) fn around(tree: &Tree, disk: &str) -> Self {
+        let mut devices = BTreeMap::new();
+        let mut names = vec![disk.to_owned()];
+        names.extend(tree.names(&format!("/sys/block/{disk}/slaves")));
+        while let Some(name) = names.pop() {
+            // What is built on a partition is no disk's own folder; the disk of such a part is not asked for.
+            if devices.contains_key(&name) || !tree.exists(&format!("/sys/block/{name}")) {
+                continue;
             }
-            add(tree, &mut devices, name, base, None);
+            add_with_partitions(tree, &mut devices, name.clone());
+            let of_disk = |device: &&Device| {
+                device.kernel_name == name || device.partition.as_ref().is_some_and(|(_, _, disk)| *disk == name)
+            };
+            names.extend(devices.values().filter(of_disk).flat_map(|device| device.holders.iter().cloned()));
         }
         Self(devices)
     }
@@ -145,6 +153,19 @@ impl Devices {
         }
         found
     }
+}
+
+fn add_with_partitions(tree: &Tree, devices: &mut BTreeMap<String, Device>, name: String) {
+    let base = format!("/sys/block/{name}");
+    for part in tree.names(&base).into_iter().filter(|part| part.starts_with(name.as_str())) {
+        let part_base = format!("{base}/{part}");
+        let number = tree.number(&format!("{part_base}/partition"));
+        let start = tree.number::<u64>(&format!("{part_base}/start")).and_then(sectors);
+        if let (Some(number), Some(start)) = (number, start) {
+            add(tree, devices, part, part_base, Some((number, start, name.clone())));
+        }
+    }
+    add(tree, devices, name, base, None);
 }
 
 fn add(

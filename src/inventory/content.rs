@@ -5,10 +5,12 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::Disk;
 use super::hidden::{self, Hidden};
 use super::tree::Tree;
+use super::{Disk, Partition, Trace};
 use crate::error::{Context as _, Kind, Result};
+use crate::sys::traces;
+use crate::units::Bytes;
 
 /// What is read from each end of a disk: partition tables, and the superblocks of LVM, md and all common file systems.
 const SAMPLE: u64 = 1 << 20;
@@ -20,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Seen {
     has_data: bool,
     hidden: Option<Hidden>,
+    traces: Vec<Trace>,
 }
 
 /// Looks at the first and the last MiB of every disk, all disks at once, and for tables that the kernel does not see.
@@ -64,6 +67,7 @@ pub(super) fn look(tree: &Tree, disks: &mut [Disk]) {
 
 fn note(disk: &mut Disk, seen: Seen) {
     disk.has_data = Some(seen.has_data);
+    disk.traces = seen.traces;
     if let Some(hidden) = seen.hidden {
         disk.table = Some("gpt".to_owned());
         disk.lacks_protective_mbr = true;
@@ -79,13 +83,39 @@ fn see(disk: &Disk) -> Result<Seen> {
     let has_data = has_data(&disk.device, disk.size.get()).context(Kind::Medium, || "reading its ends")?;
     // What udev remembers is no proof: rereading a table tells it nothing when no partition is left.
     let may_hide_a_table = has_data && disk.table.as_deref().is_none_or(|table| table == "gpt");
-    let hidden = if may_hide_a_table {
-        let mut file = File::open(&disk.device).context(Kind::Medium, || "opening it")?;
-        hidden::read(disk, &mut file)?
-    } else {
-        None
+    let mut file = File::open(&disk.device).context(Kind::Medium, || "opening it")?;
+    let hidden = if may_hide_a_table { hidden::read(disk, &mut file)? } else { None };
+    let partitions = hidden.as_ref().filter(|_| disk.partitions.is_empty()).map(|hidden| &hidden.partitions);
+    let is_gpt = hidden.is_some() || disk.table.as_deref() == Some("gpt");
+    let traces = traces_on(disk, partitions.unwrap_or(&disk.partitions), is_gpt, &mut file)
+        .context(Kind::Medium, || "looking for superblocks")?;
+    Ok(Seen { has_data, hidden, traces })
+}
+
+/// Everything that is recognised on a disk and its partitions. What lies in a partition is told of that alone: the
+/// superblock at the end of the last one may seem to be that of the disk.
+fn traces_on(disk: &Disk, partitions: &[Partition], is_gpt: bool, file: &mut File) -> io::Result<Vec<Trace>> {
+    let trace = |device: &str, found: &traces::Found| Trace {
+        device: device.to_owned(),
+        kind: found.kind.to_owned(),
+        offset: found.offset,
     };
-    Ok(Seen { has_data, hidden })
+    let is_inside = |offset: Bytes| {
+        let holds = |it: &Partition| offset >= it.start && offset.saturating_sub(it.start) < it.size;
+        partitions.iter().any(holds)
+    };
+    let on_disk = traces::find(file, Bytes::ZERO, disk.size)?;
+    // The headers of the table that is told of are no leftovers.
+    let on_disk = on_disk.iter().filter(|it| !is_inside(it.offset) && !(is_gpt && it.kind == "gpt"));
+    let mut all: Vec<_> = on_disk.map(|it| trace(&disk.device, it)).collect();
+    for partition in partitions {
+        // A table that a larger disk left behind: what lies beyond this one is not there.
+        if partition.start.checked_add(partition.size).is_some_and(|end| end <= disk.size) {
+            let found = traces::find(file, partition.start, partition.size)?;
+            all.extend(found.iter().map(|it| trace(&partition.device, it)));
+        }
+    }
+    Ok(all)
 }
 
 fn has_data(path: &str, size: u64) -> io::Result<bool> {

@@ -141,6 +141,7 @@ fn disk(tree: &Tree, devices: &Devices, usage: &Usage, device: &Device) -> Optio
         lacks_protective_mbr: false,
         partitions: parts.iter().filter_map(|part| partition(tree, devices, device, part)).collect(),
         signatures: std::iter::once(device).chain(parts.iter().copied()).filter_map(signature).collect(),
+        traces: Vec::new(),
         has_data: None,
         uses: usage.of(devices, device, &parts),
     })

@@ -19,6 +19,7 @@ mod tree;
 mod udev_db;
 mod uses;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 pub use model::{Cpu, Firmware, FirmwareMode, Interface, Inventory, Memory, System, Warning};
@@ -26,7 +27,8 @@ pub use network::boot_interface;
 pub use order::natural_key;
 pub use saved::from_json;
 pub use storage::{
-    Array, Disk, LogicalVolume, MultipathPath, Partition, PhysicalVolume, Signature, Use, VolumeGroup, partition_device,
+    Array, Disk, LogicalVolume, MultipathPath, Partition, PhysicalVolume, Signature, Trace, Use, VolumeGroup,
+    partition_device,
 };
 
 /// The disks of this machine as sysfs and udev show them now, without a look at what is on them.
@@ -42,7 +44,13 @@ pub fn disks() -> Vec<Disk> {
 /// that is done to it.
 #[must_use]
 pub fn find_disk(device: &str) -> Option<Disk> {
-    disks().into_iter().find(|disk| disk.device == device)
+    let number = std::fs::metadata(device).ok()?.rdev();
+    let number = format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number));
+    let folder = std::fs::canonicalize(Path::new("/sys/dev/block").join(number)).ok()?;
+    let tree = tree::Tree::new(Path::new("/"));
+    let devices = block::Devices::around(&tree, folder.file_name()?.to_str()?);
+    let usage = uses::Usage::read(&tree, &devices);
+    disks::disks(&tree, &devices, &usage).into_iter().find(|disk| disk.device == device)
 }
 
 /// Reads the machine below `root`: `/` for the one this runs on, else a saved tree of `/sys`, `/proc`, `/run` and `/etc`.

@@ -66,6 +66,10 @@ pub struct Disk {
     /// What is on the whole disk or on its partitions.
     #[serde(default)]
     pub signatures: Vec<Signature>,
+    /// Superblocks and magic numbers that were found on it and on its partitions, also those that no signature tells of:
+    /// what lay there earlier, copies, what is hidden beneath something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
     /// Whether the first and the last MiB hold anything but zeroes; absent when they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_data: Option<bool>,
@@ -105,6 +109,7 @@ impl Disk {
             lacks_protective_mbr: false,
             partitions: Vec::new(),
             signatures: Vec::new(),
+            traces: Vec::new(),
             has_data: None,
             uses: Vec::new(),
         }
@@ -198,6 +203,18 @@ pub struct Signature {
     pub uuid: Option<String>,
 }
 
+/// A superblock or magic number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Trace {
+    /// Where: the disk's or the partition's device node.
+    pub device: String,
+    /// What, in libblkid's words.
+    pub kind: String,
+    /// Offset from the start of that device.
+    pub offset: Bytes,
+}
+
 /// What uses a disk or one of its partitions now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -223,6 +240,9 @@ pub enum Use {
         by: String,
         /// Its name for people: `os-root`, `md127`.
         name: String,
+        /// Of a device-mapper device its UUID, which tells whose it is: `LVM-..`, `CRYPT-..`, `mpath-..`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
     },
 }
 

@@ -3,6 +3,7 @@
 use super::Use;
 use super::block::{Device, Devices};
 use super::tree::{TABLE_LIMIT, Tree};
+use crate::sys::mount::unescape;
 
 /// Everything mounted or swapped on, with the kernel name of its device.
 pub(super) struct Usage {
@@ -44,7 +45,8 @@ impl Usage {
                 if partitions.iter().any(|part| part.kernel_name == *by) || (is_whole && is_known) {
                     continue;
                 }
-                uses.push(Use::Holder { device: bottom.node(), by: by.clone(), name: holder.label() });
+                let uuid = holder.dm.as_ref().map(|(_, uuid)| uuid.clone()).filter(|uuid| !uuid.is_empty());
+                uses.push(Use::Holder { device: bottom.node(), by: by.clone(), name: holder.label(), uuid });
                 if !is_known {
                     self.add(&mut uses, holder);
                     let parts = devices.partitions_of(holder).into_iter().filter(|part| part.partition.is_some());
@@ -83,23 +85,6 @@ fn parse_mount(line: &str) -> Option<Mount> {
         path: unescape(fields.nth(1)?),
         source: unescape(tail.split(' ').nth(1)?),
     })
-}
-
-/// The kernel writes blanks, line ends and backslashes as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(value) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            bytes.push(value);
-            rest = &tail[3..];
-        } else {
-            bytes.push(byte);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

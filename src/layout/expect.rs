@@ -97,6 +97,7 @@ mod tests {
             size: Mib::new(1024),
             is_bootable: false,
             expect: Some(expect),
+            erase: None,
             volumes: Vec::new(),
         };
         let mut findings = Findings::default();

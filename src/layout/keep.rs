@@ -156,7 +156,8 @@ pub fn release_new_disks(layout: &mut Layout, matches: &[Match<'_, '_>], finding
     let units = units(layout);
     let is_new = |place: &str| {
         let mut pairs = layout.disks.iter().zip(matches);
-        pairs.any(|(laid, found)| found.disk.is_empty() && laid.partitions.iter().any(|it| it.device == place))
+        let is_empty = |found: &Match<'_, '_>| found.disk.is_empty() || found.spec.erase.is_some();
+        pairs.any(|(laid, found)| is_empty(found) && laid.partitions.iter().any(|it| it.device == place))
     };
     let mut new_units = Vec::new();
     let mut is_anything_left = units.is_empty();

@@ -142,6 +142,7 @@ mod tests {
             size: Mib::new(1024),
             is_bootable: false,
             expect: None,
+            erase: None,
             volumes: Vec::new(),
         }
     }

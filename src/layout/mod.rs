@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::{Disk, Inventory};
 use crate::layout::findings::Findings;
 use crate::layout::matching::Match;
-use crate::request::{DiskSpec, Request, SideCar};
+use crate::request::{DiskSpec, EraseMode, Request, SideCar};
 
 pub use capacity::{LVM_EXTENT, device_size};
 pub use described::check_described;
@@ -36,6 +36,8 @@ pub struct Resolved<'a> {
     pub layout: Layout,
     /// The disks of `layout.disks`, in the same order.
     pub disks: Vec<&'a Disk>,
+    /// How each of them is emptied, where the request says so, in the same order.
+    pub erasures: Vec<Option<EraseMode>>,
     /// For example a disk that was recognised by its kernel name alone.
     pub warnings: Vec<String>,
 }
@@ -48,6 +50,11 @@ pub struct Resolved<'a> {
 pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option<&SideCar>) -> Result<Resolved<'a>> {
     let mut findings = Findings::default();
     let (untouched, wanted): (Vec<_>, Vec<_>) = request.disks.iter().partition(|spec| storage::is_untouched(spec));
+    for spec in untouched.iter().filter(|spec| spec.erase.is_some()) {
+        let message =
+            format!("{}.erase: nothing is wanted on disk {}, which is therefore not touched", spec.path, spec.name);
+        findings.fault(Error::new(Kind::Request, message).advise("to empty a disk and no more: bedplate erase"));
+    }
     let matches = find_disks(&wanted, inventory, &mut findings)?;
     // What a request expects of a disk holds even when it wants nothing on it.
     find_disks(
@@ -64,6 +71,7 @@ pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option
     findings.stop()?;
 
     let disks: Vec<_> = matches.iter().map(|it| it.disk).collect();
+    let erasures = matches.iter().map(|it| it.spec.erase).collect();
     keep::elevate(&mut layout);
     keep::release_new_disks(&mut layout, &matches, &mut findings);
     layout.untouched_disks = untouched.iter().map(|spec| spec.name.clone()).collect();
@@ -76,7 +84,7 @@ pub fn resolve<'a>(request: &Request, inventory: &'a Inventory, side_car: Option
     capacity::check_images(&layout, &mut findings);
     made::check(request, &layout, &mut findings);
     findings.stop()?;
-    Ok(Resolved { layout, disks, warnings: findings.into_warnings() })
+    Ok(Resolved { layout, disks, erasures, warnings: findings.into_warnings() })
 }
 
 /// The disk of the machine for each of the document's, each as the document expects it and no two the same.

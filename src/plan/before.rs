@@ -111,7 +111,7 @@ pub fn describe(signature: &Signature) -> String {
 }
 
 /// libblkid's word for a kind of content, where people have another.
-fn kind(blkid: &str) -> &str {
+pub fn kind(blkid: &str) -> &str {
     match blkid {
         "ntfs" => "Windows NTFS",
         "BitLocker" => "Windows BitLocker",

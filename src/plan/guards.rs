@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Disk, Inventory, Signature, Use, VolumeGroup};
 use crate::layout::Layout;
-use crate::plan::before::{ARRAY_MEMBER, LVM_MEMBER};
+use crate::plan::before::{self, ARRAY_MEMBER, LVM_MEMBER};
 use crate::plan::stacks::{self, Kind as StackKind, Stack};
 use crate::plan::{Expectation, Step};
 
@@ -56,22 +56,56 @@ fn refuse_use(disk: &Disk, usage: &Use, inventory: &Inventory) -> Result<()> {
             refuse(format!("{device} is mounted on {path}"), format!("if that is no mistake: umount {path}"))
         }
         Use::Swap { device } => refuse(format!("{device} is active swap"), format!("swapoff {device}")),
-        Use::Holder { device, by, name } => {
-            let is_volume = inventory.volume_groups.iter().any(|group| holds(group, name));
+        Use::Holder { device, by, name, uuid } => {
+            let is_volume = inventory.volume_groups.iter().any(|group| holds(group, name, uuid.as_deref()));
             let is_array = inventory.arrays.iter().any(|array| array.device == format!("/dev/{by}"));
             if is_volume || is_array {
                 return Ok(());
             }
-            refuse(format!("{device} is held by {by} ({name})"), format!("free {device} from {name} first"))
+            let advice = format!("if it is not needed: {}", closing_command(by, name, uuid.as_deref()));
+            refuse(format!("{device} is held by {by} ({name})"), advice)
         }
     }
 }
 
-/// Whether a device-mapper name is that of one of the group's volumes.
-fn holds(group: &VolumeGroup, mapper_name: &str) -> bool {
+/// Whether a device-mapper device is one of the group's volumes, or a hidden part of one.
+fn holds(group: &VolumeGroup, mapper_name: &str, mapper_uuid: Option<&str>) -> bool {
+    // LVM's own UUIDs, of the group and of the volume, both without hyphens; a name may be anybody's.
+    if let Some(uuid) = mapper_uuid {
+        return uuid.strip_prefix("LVM-").is_some_and(|uuid| uuid.starts_with(&group.uuid.replace('-', "")));
+    }
     let group_name = group.name.replace('-', "--");
     // Hidden parts of thin, cached or mirrored volumes are named GROUP-VOLUME_suffix.
     mapper_name.strip_prefix(&group_name).is_some_and(|rest| rest.starts_with('-') && !rest.starts_with("--"))
+}
+
+/// What ends the use of a device on top of a disk, by what it is.
+fn closing_command(kernel_name: &str, name: &str, mapper_uuid: Option<&str>) -> String {
+    let family = mapper_uuid.and_then(|uuid| uuid.split('-').next()).unwrap_or_default();
+    match family {
+        "CRYPT" => format!("cryptsetup close {name}"),
+        "mpath" => format!("multipath -f {name}"),
+        _ if kernel_name.starts_with("bcache") => format!("echo 1 > /sys/block/{kernel_name}/bcache/stop"),
+        _ if kernel_name.starts_with("md") => format!("mdadm --stop /dev/{kernel_name}"),
+        _ if kernel_name.starts_with("drbd") => format!("drbdadm down {name}"),
+        _ => format!("dmsetup remove {name}"),
+    }
+}
+
+/// Refuses disks that are to be prepared and are members of a RAID of the firmware: its metadata tells the firmware of
+/// all of its disks, and is left alone unless a person says otherwise.
+fn refuse_firmware_members(disks: &[&Disk], fates: &Fates<'_>) -> Result<()> {
+    let prepared = disks.iter().filter(|disk| !fates.kept.contains(&disk.device));
+    let is_member = |it: &&Signature| it.kind.ends_with("_raid_member") && it.kind != ARRAY_MEMBER;
+    let faults = prepared.filter_map(|disk| {
+        let it = disk.signatures.iter().filter(|it| it.device == disk.device).find(is_member)?;
+        let message = format!("disk {} is a {}", disk.device, before::describe(it));
+        Some(Error::new(Kind::Refused, message).advise(format!(
+            "use the volume that the firmware makes of it; or, if that RAID is not needed: wipefs --all --types {} {}",
+            it.kind, disk.device
+        )))
+    });
+    Error::join(faults.collect()).map_or(Ok(()), Err)
 }
 
 /// Which groups and arrays must be closed before the disks are prepared.
@@ -80,45 +114,52 @@ fn holds(group: &VolumeGroup, mapper_name: &str) -> bool {
 /// something foreign with the name of what is planned.
 pub fn closings(layout: &Layout, disks: &[&Disk], fates: &Fates<'_>, inventory: &Inventory) -> Result<Vec<Step>> {
     refuse_unknown_groups(disks, fates, inventory)?;
+    refuse_firmware_members(disks, fates)?;
     let stacks = stacks::of(inventory);
     let mut closing =
-        Closing { layout, disks, prepared: fates.lost_places(disks), stays: fates.kept_places(disks), inventory };
-    let mut steps = Vec::new();
-    for stack in &stacks {
-        if let Some(step) = closing.judge(stack)? {
-            // Groups first: they may lie on the arrays.
-            let at = if matches!(step, Step::DeactivateVolumeGroup { .. }) { 0 } else { steps.len() };
-            steps.insert(at, step);
+        Closing { layout, disks, lost: fates.lost_places(disks), stays: fates.kept_places(disks), inventory };
+    // What lies on lost places alone is lost, and its own devices are lost places in turn: level by level, from below.
+    let mut open: Vec<&Stack> = stacks.iter().collect();
+    let mut levels = Vec::new();
+    loop {
+        let is_lost = |stack: &&Stack| !stack.places.is_empty() && stack.places.iter().all(|it| closing.is_lost(it));
+        let (ready, others): (Vec<_>, Vec<_>) = open.iter().copied().partition(is_lost);
+        if ready.is_empty() {
+            break;
         }
+        let mut steps = Vec::new();
+        for stack in &ready {
+            steps.extend(closing.close(stack)?);
+        }
+        steps.sort_by_key(|step| !matches!(step, Step::DeactivateVolumeGroup { .. }));
+        levels.push(steps);
+        closing.lost.extend(ready.iter().flat_map(|stack| stack.provides.iter().cloned()));
+        open = others;
     }
-    let groups = steps.iter().filter(|step| matches!(step, Step::DeactivateVolumeGroup { .. })).count();
-    steps[..groups].reverse();
-    Ok(steps)
+    for stack in open {
+        closing.refuse_what_reaches_beyond(stack)?;
+    }
+    // The uppermost is closed first.
+    Ok(levels.into_iter().rev().flatten().collect())
 }
 
 /// What is judged against what.
 struct Closing<'a> {
     layout: &'a Layout,
     disks: &'a [&'a Disk],
-    /// Places whose content is lost; arrays on them are added as they are met.
-    prepared: BTreeSet<String>,
+    /// Places whose content is lost, and devices on them.
+    lost: BTreeSet<String>,
     /// Places that stay as they are.
     stays: BTreeSet<String>,
     inventory: &'a Inventory,
 }
 
 impl Closing<'_> {
-    fn judge(&mut self, stack: &Stack) -> Result<Option<Step>> {
-        let (inside, outside): (Vec<_>, Vec<_>) = stack.places.iter().partition(|place| self.is_lost(place));
-        if inside.is_empty() {
-            return self.refuse_taken_name(stack).map(|()| None);
-        }
-        if !outside.is_empty() {
-            return Err(beyond(stack, &inside, &outside));
-        }
+    /// The step that ends the use of what lies on lost places alone.
+    fn close(&self, stack: &Stack) -> Result<Option<Step>> {
         if stack.is_incomplete && self.may_hide_something() {
             let what = "and a part of it lies nobody knows where, perhaps in an array that does not run";
-            let message = format!("{} lies on {}, {what}", stack.words, join(&inside));
+            let message = format!("{} lies on {}, {what}", stack.words, stack.places.join(", "));
             return Err(Error::new(Kind::Refused, message).advise(free(stack)));
         }
         match &stack.kind {
@@ -128,21 +169,25 @@ impl Closing<'_> {
             }
             StackKind::Array { device, close } => {
                 if self.disks.iter().any(|disk| disk.device == *device) {
-                    let message =
-                        format!("{} and {}, which it lies on, are both to be prepared", device, join(&inside));
+                    let places = stack.places.join(", ");
+                    let message = format!("{device} and {places}, which it lies on, are both to be prepared");
                     return Err(Error::new(Kind::Refused, message).advise("take one of them out of the request"));
                 }
-                self.prepared.insert(device.clone());
                 Ok(Some(close.clone()))
             }
             StackKind::Idle => Ok(None),
         }
     }
 
+    fn refuse_what_reaches_beyond(&self, stack: &Stack) -> Result<()> {
+        let (inside, outside): (Vec<_>, Vec<_>) = stack.places.iter().partition(|place| self.is_lost(place));
+        if inside.is_empty() { self.refuse_taken_name(stack) } else { Err(beyond(stack, &inside, &outside)) }
+    }
+
     /// Whether the place is lost; a partition of an array that is closed is closed with it.
     fn is_lost(&self, place: &str) -> bool {
         let array = place.rsplit_once('p').map(|(array, _)| array).filter(|array| array.starts_with("/dev/md"));
-        self.prepared.contains(place) || array.is_some_and(|array| self.prepared.contains(array))
+        self.lost.contains(place) || array.is_some_and(|array| self.lost.contains(array))
     }
 
     /// Whether an array that does not run lies on disks that the request does not name: nobody knows what is on it. Arrays

@@ -16,6 +16,9 @@ pub struct Identities {
 }
 
 impl Identities {
+    /// The seed of plans that give nothing an identity.
+    pub const NONE: &str = "none";
+
     /// Identifiers for this seed.
     #[must_use]
     pub fn new(seed: &str) -> Self {

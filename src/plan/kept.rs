@@ -13,7 +13,7 @@ use crate::units::{Bytes, Mib};
 const LEVEL: &str = "raid1";
 /// What to do about a difference.
 const ADVICE: &str = "the request must list the same volumes in the same order as when the disk was prepared; a new disk \
-                      on which an earlier run was cut off is new again once its first and last MiB are cleared";
+                      on which an earlier run was cut off is new again after: bedplate erase --disk DISK";
 
 /// Compares the kept disks with the request as far as the machine tells: numbers, starts and sizes of partitions, what
 /// is on those that are kept, volume groups and their volumes. Types and names of partitions do not count: older tools

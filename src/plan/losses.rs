@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{Disk, Inventory, VolumeGroup};
+use crate::inventory::{Disk, Inventory, Trace, VolumeGroup};
 use crate::layout::Layout;
-use crate::plan::before::{content, describe, unexplained};
+use crate::plan::before::{self, content, describe, unexplained};
 
 /// Something that is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,11 +72,22 @@ fn all_on(disk: &Disk, inventory: &Inventory, told: &mut BTreeSet<String>) -> Ve
     for signature in unexplained(disk, inventory) {
         lose(&signature.device, describe(signature));
     }
+    for trace in unnamed_traces(disk) {
+        let what = format!("{}, left over, at byte {}", before::kind(&trace.kind), trace.offset.get());
+        lose(&trace.device, what);
+    }
     if let Some(what) = unrecognised(disk).filter(|_| losses.is_empty() && !is_part_of_told(disk, inventory)) {
         let (disk, step) = (disk.device.clone(), format!("erase {}", disk.device));
         losses.push(Loss { device: disk.clone(), disk, what: what.to_owned(), step });
     }
     losses
+}
+
+/// Superblocks that no signature of their device tells of: what lay there earlier.
+fn unnamed_traces(disk: &Disk) -> impl Iterator<Item = &Trace> {
+    let is_named =
+        |it: &Trace| disk.signatures.iter().any(|known| (&known.device, &known.kind) == (&it.device, &it.kind));
+    disk.traces.iter().filter(move |it| !is_named(it))
 }
 
 /// Whether a device is this one, or a partition of this array.

@@ -2,6 +2,7 @@
 //! of it. Pure: the same inputs and seed give the same plan, byte for byte.
 
 mod before;
+mod erasure;
 mod guards;
 mod identity;
 mod images;
@@ -22,6 +23,7 @@ use crate::layout::{self, Layout, Resolved};
 use crate::request::{Request, SideCar};
 
 pub use before::{DiskBefore, Fate, PartitionBefore};
+pub use erasure::erase;
 pub use identity::Identities;
 pub use losses::Loss;
 pub use stage::Stage;
@@ -61,7 +63,7 @@ pub struct Plan {
 /// request names; `Image` when images are not proved although the request demands it.
 pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>, seed: Option<&str>) -> Result<Plan> {
     let resolved = layout::resolve(request, inventory, side_car)?;
-    let Resolved { layout, disks, mut warnings } = resolved;
+    let Resolved { layout, disks, erasures, mut warnings } = resolved;
     let images = images::known(&layout, request, side_car)?;
     warnings.extend(images::require_proof(&images, request, side_car)?);
     warnings.extend(boot_warning(&layout, inventory.firmware.mode));
@@ -80,6 +82,7 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
     let scene = steps::Scene {
         layout: &layout,
         disks: &disks,
+        erasures: &erasures,
         kept: &kept,
         renewed: &renewed,
         inventory,

@@ -17,6 +17,8 @@ pub struct Stack {
     pub words: String,
     /// The partitions and disks that it lies on.
     pub places: Vec<String>,
+    /// Devices that it makes of them, on which something else may lie.
+    pub provides: Vec<String>,
     /// Whether a part of it lies nobody knows where.
     pub is_incomplete: bool,
     /// The command that would free its places.
@@ -58,6 +60,7 @@ fn running(array: &Array) -> Stack {
     Stack {
         words: format!("array {}", array.device),
         places: array.members.clone(),
+        provides: vec![array.device.clone()],
         is_incomplete: false,
         free: format!("mdadm --stop {}", array.device),
         kind: Kind::Array { device: array.device.clone(), close },
@@ -79,12 +82,19 @@ fn group(group: &VolumeGroup, inventory: &Inventory) -> Stack {
         words: format!("volume group {}", group.name),
         is_incomplete: places.len() < group.physical_volumes.len(),
         places,
+        provides: group.logical_volumes.iter().flat_map(|volume| nodes(&group.name, &volume.name)).collect(),
         free: format!("vgremove --select vg_uuid={0}, or vgrename {0} NEWNAME", group.uuid),
         kind: Kind::Group {
             name: group.name.clone(),
             close: Step::DeactivateVolumeGroup { name: group.name.clone(), uuid: group.uuid.clone() },
         },
     }
+}
+
+/// The device nodes of a logical volume: LVM's link, and the device mapper's own, in which a hyphen is written twice.
+fn nodes(group: &str, volume: &str) -> [String; 2] {
+    let doubled = |name: &str| name.replace('-', "--");
+    [format!("/dev/{group}/{volume}"), format!("/dev/mapper/{}-{}", doubled(group), doubled(volume))]
 }
 
 /// Arrays that are not assembled, as in a bootstrap, and file systems over several devices.
@@ -107,6 +117,7 @@ fn idle(inventory: &Inventory) -> Vec<Stack> {
             words: format!("{what} {uuid}"),
             free: format!("wipefs --all {}", places.join(" ")),
             places,
+            provides: Vec::new(),
             is_incomplete: false,
             kind: Kind::Idle,
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::request::file_systems::ARCHIVE;
-use crate::request::{NicName, shown_uri};
+use crate::request::{EraseMode, NicName, shown_uri};
 use crate::units::{Bytes, Mib, SectorSize};
 
 /// By what a disk is recognised again when the plan is carried out.
@@ -86,8 +86,8 @@ pub enum Step {
     DeactivateVolumeGroup { name: String, uuid: String },
     /// Ends an md array whose disks are prepared anew.
     StopArray { device: String, members: Vec<String> },
-    /// Erases the signatures of everything on a disk and its partitions.
-    EraseDisk { disk: DiskIdentity, partitions: Vec<PartitionPlace> },
+    /// Empties a disk, at least of everything by which what is on it and on its partitions is recognised.
+    EraseDisk { disk: DiskIdentity, mode: EraseMode, partitions: Vec<PartitionPlace> },
     /// Erases the signature of a partition whose disk is kept, and whose group or array is made anew.
     ErasePartition { disk: DiskIdentity, partition: PartitionPlace },
     /// Takes the boot code off a disk that is kept: until the end it must not start what is half written.
@@ -213,7 +213,12 @@ impl fmt::Display for Step {
             Self::CheckKept { .. } => f.write_str("compare what is kept with the request"),
             Self::DeactivateVolumeGroup { name, .. } => write!(f, "deactivate volume group {name}"),
             Self::StopArray { device, members } => write!(f, "stop array {device} of {}", members.join(", ")),
-            Self::EraseDisk { disk, .. } => write!(f, "erase all signatures on {}", disk.device),
+            Self::EraseDisk { disk, mode, .. } => match mode {
+                EraseMode::Quick => write!(f, "erase all signatures on {}", disk.device),
+                EraseMode::Discard => write!(f, "discard everything on {}", disk.device),
+                EraseMode::Sanitize => write!(f, "have {} erase itself", disk.device),
+                EraseMode::Overwrite => write!(f, "overwrite {} with zeroes", disk.device),
+            },
             Self::ErasePartition { partition, .. } => write!(f, "erase the signature on {}", partition.device),
             Self::WithdrawBootCode { disk } => write!(f, "take the boot code off {}", disk.device),
             Self::WriteTable { disk, partitions, .. } => {
@@ -279,7 +284,15 @@ pub enum Expectation {
     /// A device holds something of this kind, in libblkid's words.
     Content { device: String, kind: String },
     /// An array runs on these members.
-    Array { device: String, level: String, uuid: Option<String>, members: Vec<String> },
+    Array {
+        device: String,
+        level: String,
+        /// Version of its superblock; none where an array is kept, whatever it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<String>,
+        uuid: Option<String>,
+        members: Vec<String>,
+    },
     /// A group lies on these physical volumes.
     VolumeGroup { name: String, physical_volumes: Vec<String> },
     /// A logical volume has exactly this size, rounded up to extents of 4 MiB.

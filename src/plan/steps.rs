@@ -3,6 +3,8 @@
 mod storage;
 mod system;
 
+pub use storage::place;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use crate::layout::{self, FileSystem, Layout, Md, Vg};
 use crate::plan::before::ARRAY_MEMBER;
 use crate::plan::images::Known;
 use crate::plan::{DiskIdentity, Expectation, Identities, Step};
-use crate::request::NicName;
+use crate::request::{EraseMode, NicName};
 use crate::units::{Bytes, Mib};
 
 /// What the steps are for.
@@ -23,6 +25,8 @@ pub struct Scene<'a> {
     pub layout: &'a Layout,
     /// The disks of the layout, in its order.
     pub disks: &'a [&'a Disk],
+    /// How each of them is emptied, where the request says so.
+    pub erasures: &'a [Option<EraseMode>],
     /// Devices of the disks whose tables stay.
     pub kept: &'a BTreeSet<String>,
     /// Partitions on them whose group or array is made anew.

@@ -145,8 +145,8 @@ impl Sink for ConsoleSink {
                 for (_, shown) in std::mem::take(&mut self.steps) {
                     self.take_away(shown);
                 }
-                let error = event.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-                self.line(event, &format!("run {}: {message}{error}", event.run));
+                // What went wrong was told with its step, and is what the program ends with.
+                self.line(event, &format!("run {}: {message}", event.run));
             }
             EventKind::Log => self.line(event, message),
         }

@@ -61,6 +61,8 @@ pub enum DiskState {
     Unknown,
     /// Complete and verified.
     Complete,
+    /// Emptied as asked for, and nothing is recognised on it any more.
+    Erased,
 }
 
 /// One step of a run.

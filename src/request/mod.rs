@@ -23,8 +23,8 @@ use crate::error::{Error, Kind, Result};
 pub use findings::Violation;
 pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
-    Account, AdminInterface, Container, DiskExpect, DiskSpec, ImageSpec, LVM_EXTENT, LvSpec, Mcollective, Mount,
-    NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
+    Account, AdminInterface, Container, DiskExpect, DiskSpec, EraseMode, ImageSpec, LVM_EXTENT, LvSpec, Mcollective,
+    Mount, NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
 pub use netboot::{Netboot, NetbootBackend};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use super::netboot::Netboot;
 use crate::units::Mib;
 
@@ -275,8 +277,48 @@ pub struct DiskSpec {
     pub is_bootable: bool,
     /// What must be true of it before anything is written (extension).
     pub expect: Option<DiskExpect>,
+    /// How it is emptied before it is partitioned (extension). What is there is of no use then, flagged or not.
+    pub erase: Option<EraseMode>,
     /// Volumes in order; those of size zero or below are kept here with size zero.
     pub volumes: Vec<VolumeSpec>,
+}
+
+/// How a disk is emptied (extension key `erase`, command `erase`).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EraseMode {
+    /// Everything by which content is recognised; the content itself stays.
+    #[default]
+    Quick,
+    /// The device is told that it need not keep anything; what is read afterwards is up to it.
+    Discard,
+    /// The device erases itself: NVMe sanitize or format, ATA secure erase.
+    Sanitize,
+    /// Zeroes over everything that can be addressed.
+    Overwrite,
+}
+
+impl EraseMode {
+    /// All of them, the quickest first.
+    pub const ALL: [Self; 4] = [Self::Quick, Self::Discard, Self::Sanitize, Self::Overwrite];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Discard => "discard",
+            Self::Sanitize => "sanitize",
+            Self::Overwrite => "overwrite",
+        }
+    }
+
+    /// The mode with this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.word() == word)
+    }
 }
 
 /// What must be true of a disk before anything is written to any disk (extension key `expect`).

@@ -1,6 +1,6 @@
 //! Reads `ks_spaces`: disks with their volumes, volume groups with theirs.
 
-use super::model::{DiskExpect, DiskSpec, LvSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
+use super::model::{DiskExpect, DiskSpec, EraseMode, LvSpec, Mount, VgSpec, VolumeKind, VolumeSpec};
 use super::names;
 use super::reader::{Field, Object};
 use crate::units::Mib;
@@ -45,6 +45,8 @@ fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
     let extra = object.optional("extra", |field| each(field, device_name));
     let is_bootable = object.optional("bootable", Field::flag);
     let expect = object.optional("expect", expect);
+    let erase =
+        object.optional("erase", |field| field.parsed("quick, discard, sanitize or overwrite", EraseMode::of_word));
     let volumes = object.get("volumes").and_then(|field| each(&field, volume));
     Some(DiskSpec {
         path: item.path().to_owned(),
@@ -54,6 +56,7 @@ fn disk(item: &Field<'_>, object: &Object<'_>) -> Option<DiskSpec> {
         size: size?,
         is_bootable: is_bootable?.unwrap_or(false),
         expect: expect?,
+        erase: erase?,
         volumes: volumes?,
     })
 }

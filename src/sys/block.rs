@@ -11,11 +11,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc::c_int;
 
+use super::claim::Seen;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::units::{Bytes, SectorSize};
 
 /// Alignment that satisfies direct I/O on every disk with 512-byte or 4096-byte sectors, in memory and on the medium.
 pub const ALIGNMENT: usize = 4096;
+
+/// sysfs counts in units of 512 bytes, whatever the sector size.
+const SYSFS_SECTOR: u64 = 512;
 
 mod ioctl {
     use nix::libc::c_int;
@@ -25,6 +29,7 @@ mod ioctl {
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), c_int);
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), c_int);
     nix::ioctl_write_int_bad!(blkflsbuf, nix::request_code_none!(0x12, 97));
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
     nix::ioctl_none_bad!(blkrrpart, nix::request_code_none!(0x12, 95));
 
     pub(super) const NO_ARGUMENT: c_int = 0;
@@ -149,6 +154,20 @@ pub fn punch(device: &File, offset: u64, length: u64) -> io::Result<()> {
     }
 }
 
+/// Tells a block device that it need not keep these bytes. What is read afterwards is up to it.
+///
+/// # Errors
+/// `Unsupported` when the device knows no such thing; else the system's error.
+pub fn discard(device: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: BLKDISCARD reads two u64 at the address, the offset and the length.
+    match unsafe { ioctl::blkdiscard(device.as_raw_fd(), &raw const range) } {
+        Ok(_) => Ok(()),
+        Err(Errno::EOPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
+        Err(other) => Err(other.into()),
+    }
+}
+
 /// Whether reading elsewhere costs the movement of heads. What the kernel does not tell counts as no.
 #[must_use]
 pub fn is_rotational(device: &File) -> bool {
@@ -173,6 +192,41 @@ pub fn reread_partitions(disk: &File) -> Result<()> {
         Err(Errno::EBUSY) => Err(Error::caused(Kind::Refused, "reading the partition table again", Errno::EBUSY)),
         Err(other) => Err(Error::caused(Kind::Medium, "reading the partition table again", other)),
     }
+}
+
+/// Whether it is a device-mapper device, whose partitions the kernel does not look for.
+///
+/// # Errors
+/// `Hardware` when the kernel does not tell its number.
+pub fn is_mapped(device: &File) -> Result<bool> {
+    Ok(Path::new(&format!("{}/dm", sysfs_folder(device)?)).is_dir())
+}
+
+/// The partitions of a disk as the kernel sees them now, by number.
+///
+/// # Errors
+/// `Hardware` when sysfs cannot be read.
+pub fn partitions(disk: &File) -> Result<Vec<Seen>> {
+    let folder = sysfs_folder(disk)?;
+    let what = || format!("reading the kernel's partitions in {folder}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).context(Kind::Hardware, what)? {
+        let path = entry.context(Kind::Hardware, what)?.path();
+        let number = |name: &str| std::fs::read_to_string(path.join(name)).ok()?.trim().parse::<u64>().ok();
+        // What goes away while it is read is no partition any more.
+        if let (Some(index), Some(start), Some(size)) = (number("partition"), number("start"), number("size")) {
+            let bytes = |sectors: u64| Bytes::new(sectors.saturating_mul(SYSFS_SECTOR));
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            found.push(Seen { number, start: bytes(start), size: bytes(size) });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn sysfs_folder(device: &File) -> Result<String> {
+    let number = device.metadata().context(Kind::Hardware, || "asking for its device number")?.rdev();
+    Ok(format!("/sys/dev/block/{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))
 }
 
 /// Makes everything written durable and drops what the page cache holds of it, so that the next read asks the medium.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use log::debug;
 
-use crate::error::{Context as _, Error, Kind, Result};
+use super::child;
+use crate::error::{Error, Kind, Result};
 
 /// Where tools are looked for, whatever the caller's PATH says.
 pub(super) const SEARCH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -31,6 +32,8 @@ pub enum Tool {
     DpkgDeb,
     E2fsck,
     Gpgv,
+    Hdparm,
+    Kpartx,
     Lvm,
     Mdadm,
     MkfsBtrfs,
@@ -42,6 +45,7 @@ pub enum Tool {
     Mksquashfs,
     Mkswap,
     Mmdebstrap,
+    Nvme,
     Resize2fs,
     Rsync,
     Setpriv,
@@ -71,6 +75,8 @@ impl Tool {
             Self::DpkgDeb => "dpkg-deb",
             Self::E2fsck => "e2fsck",
             Self::Gpgv => "gpgv",
+            Self::Hdparm => "hdparm",
+            Self::Kpartx => "kpartx",
             Self::Lvm => "lvm",
             Self::Mdadm => "mdadm",
             Self::MkfsBtrfs => "mkfs.btrfs",
@@ -82,6 +88,7 @@ impl Tool {
             Self::Mksquashfs => "mksquashfs",
             Self::Mkswap => "mkswap",
             Self::Mmdebstrap => "mmdebstrap",
+            Self::Nvme => "nvme",
             Self::Resize2fs => "resize2fs",
             Self::Rsync => "rsync",
             Self::Setpriv => "setpriv",
@@ -93,6 +100,17 @@ impl Tool {
             Self::XfsAdmin => "xfs_admin",
             Self::XfsGrowfs => "xfs_growfs",
             Self::Zstd => "zstd",
+        }
+    }
+
+    /// How long it may take: minutes for those that ask or note something, an hour for those that write or check all of a
+    /// file system. What takes longer waits for a disk that is dead.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Blkid | Self::Kpartx | Self::Lvm | Self::Mdadm | Self::Sfdisk | Self::Udevadm => {
+                Duration::from_secs(5 * 60)
+            }
+            _ => Duration::from_secs(60 * 60),
         }
     }
 
@@ -135,13 +153,14 @@ pub struct Call {
     environment: Vec<(OsString, OsString)>,
     input: Option<Vec<u8>>,
     allowed: Vec<i32>,
+    limit: Option<Duration>,
 }
 
 impl Call {
     /// A call with these arguments. Exit status 0 alone is success.
     pub fn new<A: AsRef<OsStr>>(tool: Tool, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
-        Self { tool, arguments, environment: Vec::new(), input: None, allowed: vec![0] }
+        Self { tool, arguments, environment: Vec::new(), input: None, allowed: vec![0], limit: None }
     }
 
     /// Also takes these exit statuses as success.
@@ -165,6 +184,13 @@ impl Call {
         self
     }
 
+    /// Ends the tool when it takes longer, instead of the tool's own limit.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// The command line, for logs and errors.
     #[must_use]
     pub fn line(&self) -> String {
@@ -175,12 +201,13 @@ impl Call {
     /// Runs the tool and waits for it.
     ///
     /// # Errors
-    /// `Tool` when it is missing, cannot be started, is killed, or exits with a status that is not allowed; the error
-    /// carries the end of its stderr.
+    /// `Tool` when it is missing, cannot be started, is killed, takes too long, or exits with a status that is not allowed;
+    /// the error carries the end of its stderr.
     pub fn run(self) -> Result<Output> {
         let line = self.line();
         debug!("running {line}");
-        let mut child = Command::new(self.tool.find()?)
+        let mut command = Command::new(self.tool.find()?);
+        command
             .args(&self.arguments)
             // Parsed output must not depend on the caller's language; nothing else of the caller's environment is needed.
             .env_clear()
@@ -188,22 +215,9 @@ impl Call {
             .env("PATH", SEARCH.join(":"))
             // lvm2 complains on stderr about every descriptor that it did not open.
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
-            .envs(self.environment.iter().map(|(key, value)| (key, value)))
-            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context(Kind::Tool, || format!("starting {line}"))?;
-        let feeder = self.input.zip(child.stdin.take()).map(|(bytes, mut stdin)| {
-            std::thread::spawn(move || {
-                // A tool that exits without reading its input says why through its status.
-                let _unread = stdin.write_all(&bytes);
-            })
-        });
-        let output = child.wait_with_output().context(Kind::Tool, || format!("waiting for {line}"))?;
-        if let Some(feeder) = feeder {
-            feeder.join().map_err(|_| Error::bug(format!("the thread that feeds {line} panicked")))?;
-        }
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        let limit = self.limit.unwrap_or_else(|| self.tool.limit());
+        let output = child::run(command, self.input, limit).map_err(|error| error.within(format!("running {line}")))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let Some(status) = output.status.code() else {

@@ -9,7 +9,7 @@ use log::warn;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::error::{Context as _, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// How long a file system may be busy before that is an error.
 const BUSY: Duration = Duration::from_secs(2);
@@ -130,11 +130,83 @@ fn unmount(path: &Path) -> nix::Result<()> {
     }
 }
 
+/// A path as `/proc` writes it: the kernel makes three octal digits of blanks, line ends and backslashes.
+#[must_use]
+pub fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(value) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(value);
+            rest = &tail[3..];
+        } else {
+            bytes.push(byte);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Mount points below `folder` in a mount table of `/proc/self/mountinfo`, the last mounted first.
+fn below(folder: &Path, table: &str) -> Vec<PathBuf> {
+    // proc_pid_mountinfo(5): the mount point is the fifth field.
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)));
+    let mut found: Vec<_> = points.filter(|point| point != folder && point.starts_with(folder)).collect();
+    found.reverse();
+    found
+}
+
+/// Unmounts everything below a folder of this program's own: what a run that was killed has left there. To be called with
+/// the lock of runs held, so that nobody uses it.
+///
+/// # Errors
+/// `Refused` when one of them is busy: somebody works there after all.
+pub fn unmount_leftovers(folder: &Path) -> Result<Vec<PathBuf>> {
+    let what = || format!("looking for what an earlier run has left mounted below {}", folder.display());
+    let table = fs::read_to_string("/proc/self/mountinfo").context(Kind::Refused, what)?;
+    let points = below(folder, &table);
+    for point in &points {
+        unmount(point).map_err(|cause| {
+            let message = format!("unmounting {}, which an earlier run has left", point.display());
+            let advice = format!("see who uses it: fuser --verbose --mount {}", point.display());
+            Error::caused(Kind::Refused, message, cause).advise(advice)
+        })?;
+    }
+    Ok(points)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use crate::scratch::Scratch;
+
+    #[test]
+    fn what_lies_below_a_folder_is_found_from_the_last_mount_to_the_first() {
+        let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                     30 22 0:30 / /run/bedplate rw - tmpfs tmpfs rw\n\
+                     31 22 8:2 / /run/bedplate/target rw - ext4 /dev/sda2 rw\n\
+                     32 31 8:3 / /run/bedplate/target/my\\040data rw - ext4 /dev/sda3 rw\n\
+                     33 22 8:4 / /run/bedplate-other rw - ext4 /dev/sda4 rw\n";
+        let expected = ["/run/bedplate/target/my data", "/run/bedplate/target"].map(PathBuf::from);
+        assert_eq!(below(Path::new("/run/bedplate"), table), expected);
+    }
+
+    #[test]
+    fn needs_root_leftovers_of_a_killed_run_are_unmounted_and_busy_ones_refused() {
+        let scratch = Scratch::new();
+        let (outer, inner) = (scratch.path("target"), scratch.path("target/var"));
+        let mut mounts = Mounts::default();
+        mounts.mount_virtual("tmpfs", &outer).unwrap();
+        mounts.mount_virtual("tmpfs", &inner).unwrap();
+        let file = fs::File::create(inner.join("open")).unwrap();
+        let error = unmount_leftovers(scratch.folder()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().starts_with(&format!("unmounting {}, which", inner.display())), "{error}");
+        drop(file);
+        assert_eq!(unmount_leftovers(scratch.folder()).unwrap(), [inner, outer]);
+        assert_eq!(unmount_leftovers(scratch.folder()).unwrap(), [PathBuf::new(); 0]);
+    }
 
     #[test]
     fn needs_root_what_stays_mounted_after_a_failure_is_told_beside_it() {

@@ -12,6 +12,12 @@ const CONTROL: &str = "/run/udev/control";
 /// How long at most nothing is looked at: an event can be lost, and without udevd there are none.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long udevd may take to answer, busy as it may be.
+const PING_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long udev's database is waited for.
+const RECORD_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Waits until all these paths exist.
 ///
 /// # Errors
@@ -37,16 +43,38 @@ pub fn wait_for(paths: &[PathBuf], deadline: Duration) -> Result<()> {
     }
 }
 
-/// Waits until udevd has handled every event that the kernel has sent so far. Without udevd there is nothing to wait for.
+/// Waits until udevd has noticed everything that happened so far: it answers when it has read what the kernel told it, and
+/// before it has handled all of that. Without udevd there is nothing to wait for.
 ///
 /// # Errors
-/// `Tool` when udevd does not come to an end within `deadline`, or its tool is missing.
-pub fn settle(deadline: Duration) -> Result<()> {
+/// `Tool` when udevd does not answer.
+pub fn has_noticed() -> Result<()> {
     if !Path::new(CONTROL).exists() {
         return Ok(());
     }
-    let timeout = format!("--timeout={}", deadline.as_secs().max(1));
-    Call::new(Tool::Udevadm, ["settle", timeout.as_str()]).run().map(|_| ())
+    let timeout = format!("--timeout={}", PING_DEADLINE.as_secs());
+    Call::new(Tool::Udevadm, ["control", "--ping", timeout.as_str()]).run().map(drop)
+}
+
+/// Waits a moment until udev's database has these devices: LVM asks it and would wait longer. Nothing else here needs it,
+/// so a udevd without rules, or one that is busy, is no failure.
+pub fn wait_for_records(nodes: &[PathBuf]) {
+    if !Path::new(CONTROL).exists() {
+        return;
+    }
+    let records: Vec<_> = nodes.iter().filter_map(|node| record(node)).collect();
+    if let Err(error) = wait_for(&records, RECORD_DEADLINE) {
+        log::warn!("udev is slow: {error}");
+    }
+}
+
+/// Where udev keeps what it knows of a block device.
+fn record(node: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let number = std::fs::metadata(node).ok()?.rdev();
+    let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
+    Some(PathBuf::from(format!("/run/udev/data/b{major}:{minor}")))
 }
 
 /// udev's events about block devices.

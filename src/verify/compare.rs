@@ -26,6 +26,7 @@ pub struct TablePartitionFacts {
     pub size: u64,
     pub type_guid: String,
     pub guid: String,
+    pub name: String,
 }
 
 /// What the first sector of a disk holds.
@@ -46,17 +47,19 @@ pub fn table(device: &str, guid: &str, partitions: &[TablePartition], found: &Ta
     let mut differences: Vec<_> =
         differ(&format!("kind of partition table of {device}"), "gpt", &found.label).into_iter().collect();
     differences.extend(differ(&format!("GUID of {device}"), guid, &found.guid));
-    let shown = |device: &str, start: u64, size: u64, kind: &str, guid: &str| {
-        format!("{device} at byte {start} of {size} bytes, type {kind}, GUID {guid}")
+    let shown = |device: &str, start: u64, size: u64, kind: &str, guid: &str, name: &str| {
+        format!("{device} at byte {start} of {size} bytes, type {kind}, GUID {guid}, name {name:?}")
     };
     let planned: BTreeMap<_, _> = partitions
         .iter()
-        .map(|it| (it.device.as_str(), shown(&it.device, it.start.get(), it.size.get(), &it.type_guid, &it.guid)))
+        .map(|it| {
+            (it.device.as_str(), shown(&it.device, it.start.get(), it.size.get(), &it.type_guid, &it.guid, &it.name))
+        })
         .collect();
     let present: BTreeMap<_, _> = found
         .partitions
         .iter()
-        .map(|it| (it.device.as_str(), shown(&it.device, it.start, it.size, &it.type_guid, &it.guid)))
+        .map(|it| (it.device.as_str(), shown(&it.device, it.start, it.size, &it.type_guid, &it.guid, &it.name)))
         .collect();
     let devices: BTreeSet<_> = planned.keys().chain(present.keys()).collect();
     let nothing = "no such partition".to_owned();
@@ -82,13 +85,18 @@ pub fn content(device: &str, kind: &str, found: &BTreeMap<String, String>) -> Ve
     differ(&format!("content of {device}"), kind, present).into_iter().collect()
 }
 
-pub fn array(
-    device: &str,
-    level: &str,
-    uuid: Option<&str>,
-    members: &[String],
-    found: &BTreeMap<String, String>,
-) -> Vec<Difference> {
+/// An array as it is planned.
+pub struct WantedArray<'a> {
+    pub device: &'a str,
+    pub level: &'a str,
+    /// Version of its superblock; `default` is that of mdadm.
+    pub metadata: Option<&'a str>,
+    pub uuid: Option<&'a str>,
+    pub members: &'a [String],
+}
+
+pub fn array(wanted: &WantedArray<'_>, found: &BTreeMap<String, String>) -> Vec<Difference> {
+    let WantedArray { device, level, metadata, uuid, members } = *wanted;
     let fact = |key: &str| found.get(key).cloned().unwrap_or_else(|| "none".to_owned());
     // mdadm tells the number of a level that was asked for by name.
     let level = match level {
@@ -97,6 +105,8 @@ pub fn array(
         other => other,
     };
     let mut differences: Vec<_> = differ(&format!("level of {device}"), level, fact("MD_LEVEL")).into_iter().collect();
+    let metadata = metadata.map(|metadata| if metadata == "default" { "1.2" } else { metadata });
+    differences.extend(metadata.and_then(|it| differ(&format!("metadata of {device}"), it, fact("MD_METADATA"))));
     differences.extend(differ(&format!("number of members of {device}"), members.len(), fact("MD_DEVICES")));
     let digits = |text: &str| text.replace(['-', ':'], "").to_lowercase();
     differences
@@ -177,6 +187,7 @@ mod tests {
             size: 24 << 20,
             type_guid: "t".to_owned(),
             guid: "g".to_owned(),
+            name: "n".to_owned(),
         };
         TableFacts { label: "gpt".to_owned(), guid: "d".to_owned(), partitions: vec![partition] }
     }
@@ -197,8 +208,8 @@ mod tests {
             told,
             [
                 "GUID of /dev/sda: expected d, found other",
-                "partition /dev/sda1: expected /dev/sda1 at byte 1048576 of 25165824 bytes, type t, GUID g, found /dev/sda1 at byte 1048576 of 25165312 bytes, type t, GUID g",
-                "partition /dev/sda2: expected no such partition, found /dev/sda2 at byte 1048576 of 25165312 bytes, type t, GUID g",
+                "partition /dev/sda1: expected /dev/sda1 at byte 1048576 of 25165824 bytes, type t, GUID g, name \"n\", found /dev/sda1 at byte 1048576 of 25165312 bytes, type t, GUID g, name \"n\"",
+                "partition /dev/sda2: expected no such partition, found /dev/sda2 at byte 1048576 of 25165312 bytes, type t, GUID g, name \"n\"",
             ]
         );
     }
@@ -209,6 +220,42 @@ mod tests {
         assert_eq!(
             volume("os", "root", Mib::new(1001), None)[0].to_string(),
             "volume os/root: expected 1052770304 bytes, found no such volume"
+        );
+    }
+
+    #[test]
+    fn every_difference_of_an_array_is_told() {
+        let members = ["/dev/sda3".to_owned(), "/dev/sdb3".to_owned()];
+        let wanted = WantedArray {
+            device: "/dev/md0",
+            level: "mirror",
+            metadata: Some("default"),
+            uuid: Some("0bf1a2c3-d4e5-f607-1829-3a4b5c6d7e8f"),
+            members: &members,
+        };
+        let facts = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let right = facts(&[
+            ("MD_LEVEL", "raid1"),
+            ("MD_METADATA", "1.2"),
+            ("MD_DEVICES", "2"),
+            ("MD_UUID", "0bf1a2c3:d4e5f607:18293a4b:5c6d7e8f"),
+            ("MD_DEVICE_dev_sda3_DEV", "/dev/sda3"),
+            ("MD_DEVICE_dev_sdb3_DEV", "/dev/sdb3"),
+        ]);
+        assert_eq!(array(&wanted, &right), []);
+        let wrong = facts(&[("MD_LEVEL", "raid0"), ("MD_METADATA", "0.90"), ("MD_DEVICES", "1")]);
+        let told: Vec<_> = array(&wanted, &wrong).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "level of /dev/md0: expected raid1, found raid0",
+                "metadata of /dev/md0: expected 1.2, found 0.90",
+                "number of members of /dev/md0: expected 2, found 1",
+                "UUID of /dev/md0: expected 0bf1a2c3d4e5f60718293a4b5c6d7e8f, found none",
+                "members of /dev/md0: expected /dev/sda3, /dev/sdb3, found none",
+            ]
         );
     }
 

@@ -42,6 +42,7 @@ pub fn table(device: &str) -> Result<TableFacts> {
                 size: bytes(&it["size"]),
                 type_guid: text(&it["type"]),
                 guid: text(&it["uuid"]),
+                name: it["name"].as_str().unwrap_or_default().to_owned(),
             })
             .collect(),
     })

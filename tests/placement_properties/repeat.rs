@@ -85,7 +85,7 @@ fn is_closing(step: &Step) -> bool {
 /// A step without what it finds on the machine.
 fn without_partitions(step: &Step) -> Step {
     match step {
-        Step::EraseDisk { disk, .. } => Step::EraseDisk { disk: disk.clone(), partitions: vec![] },
+        Step::EraseDisk { disk, mode, .. } => Step::EraseDisk { disk: disk.clone(), mode: *mode, partitions: vec![] },
         step => step.clone(),
     }
 }

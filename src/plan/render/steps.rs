@@ -2,6 +2,7 @@
 
 use super::page::{Ink, Page};
 use crate::plan::Step;
+use crate::request::EraseMode;
 use crate::request::file_systems::ARCHIVE;
 
 /// Steps `first` to `last` of the plan, counted from 1.
@@ -45,7 +46,15 @@ fn describe(step: &Step) -> (String, Vec<String>) {
         Step::RestoreTable { disk } => ("restore the protective MBR of", Some(&disk.device)),
         Step::DeactivateVolumeGroup { name, .. } => ("deactivate volume group", Some(name)),
         Step::StopArray { device, .. } => ("stop array", Some(device)),
-        Step::EraseDisk { disk, .. } => ("erase everything on", Some(&disk.device)),
+        Step::EraseDisk { disk, mode, .. } => {
+            let action = match mode {
+                EraseMode::Quick => "erase everything on",
+                EraseMode::Discard => "erase everything and discard the data on",
+                EraseMode::Sanitize => "have the device erase itself:",
+                EraseMode::Overwrite => "overwrite with zeroes",
+            };
+            (action, Some(&disk.device))
+        }
         Step::ErasePartition { partition, .. } => ("erase", Some(&partition.device)),
         Step::WithdrawBootCode { disk } => ("take the boot code off", Some(&disk.device)),
         Step::WriteTable { disk, .. } => ("write a new partition table to", Some(&disk.device)),

@@ -49,9 +49,11 @@ impl Order<'_> {
         let prepared = || pairs.iter().filter(|(laid, _)| !self.scene.kept.contains(&laid.device));
         let mut tables = Vec::new();
         let mut steps = Vec::new();
-        for (_, disk) in prepared() {
-            let partitions = disk.partitions.iter().map(place).collect();
-            steps.push(Step::EraseDisk { disk: identify(disk), partitions });
+        for ((laid, disk), mode) in pairs.iter().zip(self.scene.erasures) {
+            if !self.scene.kept.contains(&laid.device) {
+                let partitions = disk.partitions.iter().map(place).collect();
+                steps.push(Step::EraseDisk { disk: identify(disk), mode: mode.unwrap_or_default(), partitions });
+            }
         }
         for (laid, disk) in pairs.iter().filter(|(laid, _)| self.scene.kept.contains(&laid.device)) {
             for it in laid.partitions.iter().filter(|it| self.scene.renewed.contains(&it.device)) {
@@ -93,6 +95,7 @@ impl Order<'_> {
             self.expectations.push(Expectation::Array {
                 device: device.clone(),
                 level: level.clone(),
+                metadata: (!stays).then(|| md.metadata.clone()),
                 uuid: uuid.clone(),
                 members: members.clone(),
             });
@@ -161,6 +164,7 @@ fn laid_place(it: &LaidPartition) -> Result<PartitionPlace> {
     Ok(PartitionPlace { number: it.number, device: it.device.clone(), start, size })
 }
 
-fn place(it: &Partition) -> PartitionPlace {
+/// Where a partition lies.
+pub fn place(it: &Partition) -> PartitionPlace {
     PartitionPlace { number: it.number, device: it.device.clone(), start: it.start, size: it.size }
 }

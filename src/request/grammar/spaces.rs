@@ -20,6 +20,11 @@ static DISK: Section = Section {
             Rule::Closed(&EXPECT),
             "what must be true of the disk before anything is written (extension)",
         ),
+        optional(
+            "erase",
+            Rule::Choice(&ERASE),
+            "how the disk is emptied first: `quick`, `discard`, `sanitize` or `overwrite` (extension)",
+        ),
         required("volumes", Rule::List(&VOLUME), "volumes, in the order of their partitions"),
         unused("free_space", Rule::Scalar, "bookkeeping of Nailgun's volume manager, often wrong"),
     ]],
@@ -40,6 +45,11 @@ static EXPECT: Section = Section {
             "`empty_or_ours`: it is empty, or its table is one of Fuel's or Bedplate's",
         ),
     ]],
+};
+
+static ERASE: Choice = Choice {
+    words: &["quick", "discard", "sanitize", "overwrite"],
+    expected: "one of \"quick\", \"discard\", \"sanitize\", \"overwrite\"",
 };
 
 static CONTENT: Choice = Choice { words: &["empty_or_ours"], expected: "\"empty_or_ours\"" };

@@ -146,5 +146,5 @@ fn sign(machine: &mut Inventory, device: &str, kind: &str, uuid: Option<&str>, l
 fn hold(machine: &mut Inventory, device: &str, by: &str, name: &str) {
     let Some(disk) = disk_of(machine, device) else { panic!("{device} is on no disk") };
     let (device, by, name) = (device.to_owned(), by.to_owned(), name.to_owned());
-    disk.uses.push(Use::Holder { device, by, name });
+    disk.uses.push(Use::Holder { device, by, name, uuid: None });
 }

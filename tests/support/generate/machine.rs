@@ -121,7 +121,7 @@ fn back(machine: &mut Inventory, at: usize) {
         disk.signatures.push(signature(&disk.device, "isw_raid_member"));
         for by in [&volume, &container] {
             let by = by.trim_start_matches("/dev/").to_owned();
-            disk.uses.push(Use::Holder { device: disk.device.clone(), name: by.clone(), by });
+            disk.uses.push(Use::Holder { device: disk.device.clone(), name: by.clone(), by, uuid: None });
         }
         machine.disks.push(disk);
     }
@@ -190,7 +190,7 @@ fn join(machine: &mut Inventory, disk: usize, group: &str, device: String) {
     if below.partitions.iter().any(|it| it.device == device) {
         below.signatures.push(signature(&device, "LVM2_member"));
         let name = format!("{}-data", group.replace('-', "--"));
-        below.uses.push(Use::Holder { device: device.clone(), by, name });
+        below.uses.push(Use::Holder { device: device.clone(), by, name, uuid: None });
     }
     let physical = PhysicalVolume { uuid: format!("pv of {device}"), device };
     if let Some(group) = machine.volume_groups.iter_mut().find(|it| it.name == group) {
@@ -210,7 +210,7 @@ fn join(machine: &mut Inventory, disk: usize, group: &str, device: String) {
 fn enlist(machine: &mut Inventory, disk: usize, device: &str, member: String) {
     machine.disks[disk].signatures.push(signature(&member, "linux_raid_member"));
     let by = device.trim_start_matches("/dev/").to_owned();
-    machine.disks[disk].uses.push(Use::Holder { device: member.clone(), name: by.clone(), by });
+    machine.disks[disk].uses.push(Use::Holder { device: member.clone(), name: by.clone(), by, uuid: None });
     match machine.arrays.iter_mut().find(|it| it.device == device) {
         Some(array) => array.members.push(member),
         None => machine.arrays.push(array(device, "raid1", vec![member], false)),
