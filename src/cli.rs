@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
+use crate::sys::health::UnhealthyDisks;
 use crate::units::MaxWindow;
 
 /// Bare-metal provisioning agent.
@@ -127,6 +128,9 @@ pub struct TellingArgs {
     /// Refuse images of which neither a digest nor a signature is known
     #[arg(long)]
     pub require_digest: bool,
+    /// What to do with disks that say of themselves that they fail: warn or refuse
+    #[arg(long, value_name = "WORD", value_parser = UnhealthyDisks::parse)]
+    pub unhealthy_disks: Option<UnhealthyDisks>,
 }
 
 /// The command line of Fuel's agent, for whoever calls this program through a link with one of its names.

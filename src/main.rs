@@ -89,7 +89,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             let max_window = settings.max_window.unwrap_or_default();
             let require_digest = settings.require_digest;
             let netboot_off = Some(SwitchOff::beside_master(&settings));
-            let options = Options { plan_digest, max_window, require_digest, netboot_off, ..Options::default() };
+            let unhealthy_disks = settings.unhealthy_disks;
+            let options =
+                Options { plan_digest, max_window, require_digest, unhealthy_disks, netboot_off, ..Options::default() };
             commands::provision::run(&released.document, &options, reporter, http)
         })?,
         Command::Erase(args) => return erase(&args, &client()?),
@@ -161,8 +163,14 @@ fn upstream(name: UpstreamName, cli: UpstreamCli) -> Result<ExitCode> {
         UpstreamName::BootLoader => Some(Stage::BootLoader),
     };
     let http = http::Client::new(&http_settings(&settings))?;
-    let none =
-        TellingArgs { report: None, events: Vec::new(), templates: None, max_window: None, require_digest: false };
+    let none = TellingArgs {
+        report: None,
+        events: Vec::new(),
+        templates: None,
+        max_window: None,
+        require_digest: false,
+        unhealthy_disks: None,
+    };
     let (telling, events) = telling(none, &settings);
     carry_out(&document, &Options { stage, ..telling }, &events, &cli.log_file, &http)
 }
@@ -182,7 +190,9 @@ fn telling(args: TellingArgs, settings: &Settings) -> (Options, Vec<String>) {
     let events = if args.events.is_empty() { settings.events.clone() } else { args.events };
     let max_window = args.max_window.or(settings.max_window).unwrap_or_default();
     let require_digest = args.require_digest || settings.require_digest;
-    (Options { report, templates: args.templates, max_window, require_digest, ..Options::default() }, events)
+    let unhealthy_disks = args.unhealthy_disks.unwrap_or(settings.unhealthy_disks);
+    let templates = args.templates;
+    (Options { report, templates, max_window, require_digest, unhealthy_disks, ..Options::default() }, events)
 }
 
 fn carry_out(

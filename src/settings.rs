@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::request::{Netboot, Secret};
+use crate::sys::health::UnhealthyDisks;
 use crate::units::MaxWindow;
 
 const FILE: &str = "etc/bedplate/bedplate.toml";
@@ -26,6 +27,7 @@ pub struct Settings {
     pub client_cert: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
     pub require_digest: bool,
+    pub unhealthy_disks: UnhealthyDisks,
     pub interval: Option<Duration>,
     pub max_window: Option<MaxWindow>,
     pub report: Option<PathBuf>,
@@ -121,6 +123,10 @@ impl Settings {
             }
             ("client-cert", [path]) => self.client_cert = Some(PathBuf::from(path)),
             ("client-key", [path]) => self.client_key = Some(PathBuf::from(path)),
+            ("unhealthy-disks", [value]) => {
+                self.unhealthy_disks = UnhealthyDisks::parse(value)
+                    .map_err(|expected| Error::new(Kind::Usage, format!("{key}: {expected}")))?;
+            }
             ("require-digest", [value]) => self.require_digest = flag(key, value)?,
             ("report", [path]) => self.report = Some(PathBuf::from(path)),
             ("seed", [seed]) => self.seed = Some(seed.clone()),
@@ -129,7 +135,7 @@ impl Settings {
             ("no-reboot", [value]) => self.no_reboot = flag(key, value)?,
             (
                 "master" | "token" | "client-cert" | "client-key" | "interval" | "max-window" | "report"
-                | "require-digest" | "seed" | "netboot-off" | "reboot" | "no-reboot",
+                | "unhealthy-disks" | "require-digest" | "seed" | "netboot-off" | "reboot" | "no-reboot",
                 _,
             ) => {
                 return Err(Error::new(Kind::Usage, format!("{key}: expected one value, found {}", values.len())));

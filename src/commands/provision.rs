@@ -22,6 +22,7 @@ use crate::netboot::{Backend, State};
 use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
+use crate::sys::health::UnhealthyDisks;
 use crate::sys::{memory, mount};
 use crate::units::MaxWindow;
 use crate::verify;
@@ -56,6 +57,8 @@ pub struct Options {
     pub max_window: MaxWindow,
     /// Refuse images that nothing proves, whatever the request says.
     pub require_digest: bool,
+    /// What to do with disks that are not well.
+    pub unhealthy_disks: UnhealthyDisks,
     /// Switch network boot off when all is verified.
     pub netboot_off: Option<SwitchOff>,
 }
@@ -71,6 +74,7 @@ impl Default for Options {
             templates: None,
             max_window: MaxWindow::default(),
             require_digest: false,
+            unhealthy_disks: UnhealthyDisks::default(),
             netboot_off: None,
         }
     }
@@ -150,6 +154,10 @@ impl Session<'_> {
         let instance_id = format!("{}-{}", parsed.request.uid.as_deref().unwrap_or("node"), self.reporter.id());
         let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
         let max_window = self.options.max_window;
+        for complaint in execute::check_health(&plan, self.options.unhealthy_disks)? {
+            self.reporter.log(format!("warning: {complaint}"));
+            self.late_warnings.push(complaint);
+        }
         execute::prepare(&plan, self.http, max_window)?;
         for remnant in execute::remnants(&plan)? {
             self.reporter.log(format!("will be lost: {remnant}"));

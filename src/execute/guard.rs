@@ -151,15 +151,19 @@ fn room(layout: &Layout, device: &str) -> Option<Room> {
 /// # Errors
 /// `Refused` when it is another one or in use, `Hardware` when it is gone.
 pub fn check_disk(planned: &DiskIdentity) -> Result<()> {
-    let found = check_identity(planned)?;
-    for usage in &found.uses {
+    refuse_uses(&check_identity(planned)?)
+}
+
+/// What is mounted or swapped on, the live system's own medium among it, is nobody's to erase.
+fn refuse_uses(disk: &Disk) -> Result<()> {
+    for usage in &disk.uses {
         let what = match usage {
             Use::Mount { device, path } => format!("{device} is mounted on {path}"),
             Use::Swap { device } => format!("{device} is active swap"),
             // What the plan stacks on a disk, and what it takes down, are holders too; O_EXCL judges them.
             Use::Holder { .. } => continue,
         };
-        return Err(Error::new(Kind::Refused, format!("disk {} is in use: {what}", planned.device)));
+        return Err(Error::new(Kind::Refused, format!("disk {} is in use: {what}", disk.device)));
     }
     Ok(())
 }
@@ -172,6 +176,11 @@ pub fn check_identity(planned: &DiskIdentity) -> Result<Disk> {
     let Some(found) = inventory::find_disk(&planned.device) else {
         return Err(Error::new(Kind::Hardware, format!("disk {} is gone", planned.device)));
     };
+    compare(planned, &found)?;
+    Ok(found)
+}
+
+fn compare(planned: &DiskIdentity, found: &Disk) -> Result<()> {
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     let differences: Vec<_> = [
         ("serial number", shown(&planned.serial), shown(&found.serial)),
@@ -193,5 +202,74 @@ pub fn check_identity(planned: &DiskIdentity) -> Result<Disk> {
     if found.is_read_only {
         return Err(Error::new(Kind::Refused, format!("disk {} is read-only", planned.device)));
     }
-    Ok(found)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{Bytes, SectorSize};
+
+    fn planned() -> DiskIdentity {
+        DiskIdentity {
+            device: "/dev/sda".to_owned(),
+            size: Bytes::mib(1024),
+            sector_size: SectorSize::B512,
+            model: Some("Example".to_owned()),
+            serial: Some("A1".to_owned()),
+            wwn: Some("0x5000".to_owned()),
+        }
+    }
+
+    fn found(change: impl Fn(&mut Disk)) -> Disk {
+        let mut disk = Disk::unknown("sda", Bytes::mib(1024));
+        (disk.serial, disk.wwn) = (planned().serial, planned().wwn);
+        change(&mut disk);
+        disk
+    }
+
+    fn fault(change: impl Fn(&mut Disk)) -> String {
+        let disk = found(change);
+        let error = compare(&planned(), &disk).and_then(|()| refuse_uses(&disk)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        error.to_string().replace("disk /dev/sda ", "")
+    }
+
+    #[test]
+    fn disk_of_the_plan_passes_whatever_is_built_on_it() {
+        let (device, by, name) = ("/dev/sda1".to_owned(), "md0".to_owned(), "md0".to_owned());
+        let holder = Use::Holder { device, by, name, uuid: None };
+        let disk = found(|disk| disk.uses.push(holder.clone()));
+        compare(&planned(), &disk).and_then(|()| refuse_uses(&disk)).unwrap();
+    }
+
+    #[test]
+    fn another_disk_under_the_same_name_is_refused_with_both_sides() {
+        let other = "is not the one of the plan: ";
+        let serial = fault(|disk| disk.serial = Some("B2".to_owned()));
+        assert_eq!(serial, format!("{other}serial number: planned A1, found B2"));
+        assert_eq!(fault(|disk| disk.wwn = None), format!("{other}WWN: planned 0x5000, found none"));
+        let size = fault(|disk| disk.size = Bytes::new(1));
+        assert_eq!(size, format!("{other}size: planned 1073741824 bytes, found 1 bytes"));
+        let sector = fault(|disk| disk.sector_size = SectorSize::B4096);
+        assert_eq!(sector, format!("{other}sector size: planned 512, found 4096"));
+    }
+
+    #[test]
+    fn disk_in_use_or_without_writing_is_refused() {
+        let (device, path) = ("/dev/sda1".to_owned(), "/run/live/medium".to_owned());
+        let mount = Use::Mount { device, path };
+        assert_eq!(fault(|disk| disk.uses.push(mount.clone())), "is in use: /dev/sda1 is mounted on /run/live/medium");
+        let swap = Use::Swap { device: "/dev/sda2".to_owned() };
+        assert_eq!(fault(|disk| disk.uses.push(swap.clone())), "is in use: /dev/sda2 is active swap");
+        assert_eq!(fault(|disk| disk.is_read_only = true), "is read-only");
+    }
+
+    #[test]
+    fn disk_that_is_gone_is_told() {
+        let mut gone = planned();
+        gone.device = "/dev/no-such-disk".to_owned();
+        let error = check_disk(&gone).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Hardware, "disk /dev/no-such-disk is gone"));
+    }
 }

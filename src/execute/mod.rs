@@ -8,6 +8,7 @@ mod config_drive;
 mod erasure;
 mod file_system;
 mod guard;
+mod health;
 mod image;
 mod partition;
 mod remnants;
@@ -34,6 +35,7 @@ use crate::units::MaxWindow;
 use crate::verify;
 
 pub use guard::{lock, prepare, require_root};
+pub use health::check_health;
 pub use remnants::remnants;
 pub use target::leave;
 

@@ -106,7 +106,7 @@ fn traces_on(disk: &Disk, partitions: &[Partition], is_gpt: bool, file: &mut Fil
     };
     let on_disk = traces::find(file, Bytes::ZERO, disk.size)?;
     // The headers of the table that is told of are no leftovers.
-    let on_disk = on_disk.iter().filter(|it| !is_inside(it.offset) && !(is_gpt && it.kind == "gpt"));
+    let on_disk = on_disk.iter().filter(|it| !(is_inside(it.offset) || is_gpt && it.kind == "gpt"));
     let mut all: Vec<_> = on_disk.map(|it| trace(&disk.device, it)).collect();
     for partition in partitions {
         // A table that a larger disk left behind: what lies beyond this one is not there.

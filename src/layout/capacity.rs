@@ -43,14 +43,40 @@ fn extents(layout: &Layout, device: &str) -> u64 {
     size.saturating_sub(2 * pv.metadatasize_mib.get() + 1) / LVM_EXTENT.get()
 }
 
-/// Size of a partition, array or volume of the layout. An array of mirrored members has the size of the smallest.
+/// What mdadm sets aside on a member of a mirror, rounded up to MiB.
+///
+/// Versions 1.x keep room before the data: superblock, bitmap, and up to 128 MiB for later changes of form, about a
+/// thousandth of the member (mdadm 4.2, super1.c, `validate_geometry1`). 0.90 keeps between 64 and 128 KiB at the end.
+fn set_aside(metadata: &str, member: Mib) -> Mib {
+    const SECTORS_A_MIB: u64 = 2048;
+    if metadata == "0.90" {
+        return Mib::new(1);
+    }
+    let sectors = member.get().saturating_mul(SECTORS_A_MIB);
+    let gib = |count: u64| count * 1024 * SECTORS_A_MIB;
+    let bitmap = match sectors {
+        0..128 => 0,
+        _ if sectors - 128 >= gib(200) => 256,
+        _ if sectors - 8 > gib(8) => 128,
+        _ => 8,
+    };
+    let mut headroom = 128 * SECTORS_A_MIB;
+    while headroom << 10 > sectors && headroom > 0 {
+        headroom >>= 1;
+    }
+    Mib::new((24 + bitmap + headroom).div_ceil(SECTORS_A_MIB))
+}
+
+/// Size of a partition, array or volume of the layout. An array of mirrored members has the size of the smallest, less
+/// what md sets aside on it.
 pub fn device_size(layout: &Layout, device: &str) -> Option<Mib> {
     let partitions = || layout.disks.iter().flat_map(|disk| &disk.partitions);
     let partition = |device: &str| partitions().find(|it| it.device == device).map(|it| it.size_mib);
     let volume = || layout.lvs.iter().find(|it| it.device == device).map(|it| it.size_mib);
     let array = || {
         let md = layout.mds.iter().find(|it| it.name == device)?;
-        md.devices.iter().filter_map(|member| partition(member)).min()
+        let member = md.devices.iter().filter_map(|member| partition(member)).min()?;
+        Some(Mib::new(member.get().saturating_sub(set_aside(&md.metadata, member).get())))
     };
     partition(device).or_else(volume).or_else(array)
 }
@@ -73,5 +99,20 @@ pub fn check_images(layout: &Layout, findings: &mut Findings) {
                 ),
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_md_sets_aside_is_that_of_mdadm() {
+        // 1 GiB: headroom of 2048 sectors behind 32 others; 2 TiB: the most there is.
+        let of = |gib: u64| set_aside("default", Mib::new(gib * 1024)).get();
+        assert_eq!(set_aside("1.2", Mib::new(200)), Mib::new(1));
+        assert_eq!([of(1), of(20), of(40), of(2048)], [2, 17, 33, 129]);
+        assert_eq!(set_aside("0.90", Mib::new(2048)), Mib::new(1));
+        assert_eq!(set_aside("default", Mib::new(0)), Mib::new(1));
     }
 }

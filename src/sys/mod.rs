@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod files;
 pub mod gpt;
+pub mod health;
 pub mod interfaces;
 pub mod job;
 pub mod kpartx;

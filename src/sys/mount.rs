@@ -205,7 +205,7 @@ mod tests {
         assert!(error.to_string().starts_with(&format!("unmounting {}, which", inner.display())), "{error}");
         drop(file);
         assert_eq!(unmount_leftovers(scratch.folder()).unwrap(), [inner, outer]);
-        assert_eq!(unmount_leftovers(scratch.folder()).unwrap(), [PathBuf::new(); 0]);
+        assert!(unmount_leftovers(scratch.folder()).unwrap().is_empty());
     }
 
     #[test]

@@ -63,6 +63,14 @@ pub fn wait_for_records(nodes: &[PathBuf]) {
         return;
     }
     let records: Vec<_> = nodes.iter().filter_map(|node| record(node)).collect();
+    for missing in records.iter().filter(|record| !record.exists()) {
+        // systemd before 250 forgets what happens to a disk while it is locked: it is told once more.
+        let number = missing.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('b'));
+        let trigger = number.map(|number| format!("/sys/dev/block/{number}/uevent"));
+        if let Some(Err(error)) = trigger.map(|trigger| std::fs::write(trigger, "change")) {
+            log::debug!("telling udev of a partition: {error}");
+        }
+    }
     if let Err(error) = wait_for(&records, RECORD_DEADLINE) {
         log::warn!("udev is slow: {error}");
     }
