@@ -36,7 +36,7 @@ export BEDPLATE_VM_IMAGES := $(VM_IMAGES)
 .NOTPARALLEL:
 .PHONY: help setup build static deb bootstrap live-bootstrap os-image loaders vm-images conducted-vm-image live-vm-image vm-loaders lint \
 	test-quick test-root schema test \
-	test-static e2e demo demo-stop fuzz bench bench-plan bench-master bench-image clean
+	test-static e2e e2e-long demo demo-stop fuzz bench bench-plan bench-master bench-image clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -105,6 +105,9 @@ test-static: ## the static agent in an empty root directory (root, after `make s
 
 e2e: ## scenarios in virtual machines (root; E2E=name picks)
 	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e -- --nocapture $(E2E)
+
+e2e-long: setup vm-images live-vm-image conducted-vm-image ## scenarios that take long, in virtual machines (root; E2E=name picks)
+	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e -- --nocapture --ignored $(E2E)
 
 demo: setup vm-images ## provision a virtual machine from discovery to its first boot (root; KEEP=1)
 	$(CARGO) build --locked --features master --bins --example demo

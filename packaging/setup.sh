@@ -16,7 +16,7 @@ packages=(
     # a Cobbler of the Python Package Index to speak to
     python3-venv python3-dev libmagic1 rsync
     # virtual machines and their network
-    qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2
+    qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2 pxelinux syslinux-common
     # lint, and the validator of the schemas
     shellcheck python3-jsonschema
 )

@@ -14,3 +14,4 @@ mod live;
 mod pull;
 mod push;
 mod reinstall;
+mod seed_flow;

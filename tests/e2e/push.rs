@@ -32,7 +32,7 @@ fn push() {
         let (system, victim) = (scenario.disk("SYSTEM", 6144), victim(scenario));
         let description = scenario.machine("node").disk(&system).disk(&victim);
         let spaces = document::single_disk_with_lvm(&system);
-        let request = Document::for_node(scenario, &server, description.mac(), spaces);
+        let request = Document::for_node(scenario, &server.url(), description.mac(), spaces);
         let mut node = description.boots_from(&format!("{}/boot.ipxe", server.url())).start();
 
         let root = node.ssh("root", scenario.key());
@@ -94,14 +94,20 @@ fn provision(scenario: &Scenario, root: &Ssh, request: &Document) {
     crate::harness::disk::write(&scenario.logs().join("provision.log"), output.words().as_bytes());
     let log = scenario.keep("fuel-agent.log", root, "cat /var/log/fuel-agent.log");
     assert_eq!(output.code, 0, "exit code of provision; it said {}", output.words());
-    let mut rest = log.as_str();
+    assert_markers(&log);
+    assert!(log.contains("Next chunk: "), "the log counts no chunks:\n{log}");
+    let found = scenario.secrets_in_guest(root, "/var/log /run/initramfs /run/bedplate*");
+    assert!(found.is_empty(), "secrets of the request stand in files of the bootstrap: {found:?}");
+}
+
+/// Upstream's markers stand in the log, in their order.
+#[track_caller]
+pub fn assert_markers(log: &str) {
+    let mut rest = log;
     for marker in MARKERS {
         let at = rest.find(marker).unwrap_or_else(|| panic!("{marker:?} is not in its place in the log:\n{log}"));
         rest = &rest[at + marker.len()..];
     }
-    assert!(log.contains("Next chunk: "), "the log counts no chunks:\n{log}");
-    let found = scenario.secrets_in_guest(root, "/var/log /run/initramfs /run/bedplate*");
-    assert!(found.is_empty(), "secrets of the request stand in files of the bootstrap: {found:?}");
 }
 
 fn logs_of_the_installed_system_hold_no_secret(scenario: &Scenario, account: &Ssh) {

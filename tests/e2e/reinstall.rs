@@ -38,7 +38,7 @@ fn reinstall() {
             description = description.disk(disk);
         }
         let spaces = disks.spaces(&disks.half, false);
-        let mut first = Document::for_node(scenario, &server, description.mac(), spaces);
+        let mut first = Document::for_node(scenario, &server.url(), description.mac(), spaces);
         first.images = lean::serve(scenario, &server);
         let node = description.boots_from(&format!("{}/boot.ipxe", server.url())).start();
         let root = node.ssh("root", scenario.key());

@@ -8,13 +8,11 @@ set -euo pipefail
 root=$1 work=$2 agent=$3 disk=$4 stick=$5
 repository=$(dirname "$(readlink -f "$0")")/../..
 system=$work/system
+# shellcheck source=tests/mcollective/system.sh
+. "$repository/tests/mcollective/system.sh"
 
-mount_system() {
-    mount -t tmpfs tmpfs "$work"
-    mkdir "$work"/{upper,work,system}
-    mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/work" "$system"
-    mount -t proc proc "$system/proc"
-    mount -t tmpfs tmpfs "$system/dev"
+mount_node() {
+    mount_system
     mount -t tmpfs tmpfs "$system/sys"
     touch "$system/usr/bin/bedplate"
     mount --bind "$agent" "$system/usr/bin/bedplate"
@@ -22,12 +20,7 @@ mount_system() {
 }
 
 make_devices() {
-    local node
-    for node in null:3 zero:5 full:7 random:8 urandom:9; do
-        mknod -m 0666 "$system/dev/${node%:*}" c 1 "${node#*:}"
-    done
-    mkdir -p "$system/dev/shm"
-    ln -s /proc/self/fd "$system/dev/fd"
+    make_character_devices
     add_disk vdnode "$disk" 0
     add_disk vdstick "$stick" 1
 }
@@ -74,49 +67,18 @@ configure_node() {
     cp "$repository/tests/mcollective/conductor.rb" "$system/conductor.rb"
 }
 
-# Definitions at its start, for each call of rabbitmqctl starts another Erlang machine.
-configure_broker() {
-    local etc=$system/etc/rabbitmq
-    echo "127.0.0.1 localhost bootstrap" >"$system/etc/hosts"
-    echo 'NODENAME=rabbit@localhost' >"$etc/rabbitmq-env.conf"
-    echo '[rabbitmq_stomp].' >"$etc/enabled_plugins"
-    cat >"$etc/rabbitmq.conf" <<END
-load_definitions = /etc/rabbitmq/definitions.json
-listeners.tcp.1 = 127.0.0.1:5672
-stomp.listeners.tcp.1 = 127.0.0.1:61613
-END
-    cat >"$etc/definitions.json" <<END
-{"vhosts": [{"name": "mcollective"}],
- "users": [{"name": "mcollective", "password": "marionette", "tags": ""}],
- "permissions": [{"user": "mcollective", "vhost": "mcollective", "configure": ".*", "write": ".*", "read": ".*"}],
- "exchanges": [
-  {"name": "mcollective_broadcast", "vhost": "mcollective", "type": "topic", "durable": true, "auto_delete": false, "internal": false, "arguments": {}},
-  {"name": "mcollective_directed", "vhost": "mcollective", "type": "direct", "durable": true, "auto_delete": false, "internal": false, "arguments": {}}]}
-END
-    # One scheduler: a broker of one node has nothing for several.
-    cat >"$system/usr/local/sbin/broker" <<'END'
-#!/bin/sh
-mkdir -p /run/rabbitmq
-chown rabbitmq:rabbitmq /run/rabbitmq
-export HOME=/var/lib/rabbitmq RABBITMQ_NODENAME=rabbit@localhost ERL_EPMD_ADDRESS=127.0.0.1
-export RABBITMQ_PID_FILE=/run/rabbitmq/pid RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+S 1:1'
-exec setpriv --reuid rabbitmq --regid rabbitmq --clear-groups rabbitmq-server >>/var/log/broker.log 2>&1
-END
-    chmod 0755 "$system/usr/local/sbin/broker"
-}
-
 # wait_for WORDS FILE: a line of a log.
 wait_for() {
     until grep -qs "$1" "$system/$2"; do sleep 0.2; done
 }
 
-mount_system
+mount_node
 make_devices
 shield_kernel
 hostname bootstrap
 ip link set lo up
 configure_node
-configure_broker
+configure_broker 127.0.0.1
 chroot "$system" broker &
 for config in server hasty; do
     chroot "$system" mcollectived --no-daemonize --config "/etc/mcollective/$config.cfg" >>"$system/var/log/daemon.log" 2>&1 &

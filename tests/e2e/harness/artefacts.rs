@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::ssh::{self, KeyPair};
+use super::vm::NO_TIMER_CHECK;
 
 /// The repository.
 pub fn repository() -> &'static Path {
@@ -62,7 +63,7 @@ impl Bootstrap {
         let key = ssh::kernel_line_key(key);
         format!(
             "#!ipxe\nkernel {url}/bootstrap/vmlinuz initrd=initrd.img {arguments} console=ttyS0 \
-             BOOTIF=01-${{netX/mac:hexhyp}} bedplate.ssh-key={key}\ninitrd {url}/bootstrap/initrd.img\nboot\n"
+             {NO_TIMER_CHECK} BOOTIF=01-${{netX/mac:hexhyp}} bedplate.ssh-key={key}\ninitrd {url}/bootstrap/initrd.img\nboot\n"
         )
     }
 
@@ -83,7 +84,18 @@ impl OsImage {
     /// The one that `make vm-images` made; `BEDPLATE_E2E_IMAGE` chooses by name when there are several.
     #[track_caller]
     pub fn find() -> Self {
-        let folder = require(images().join("os-image"), "run `make vm-images`");
+        Self::find_in("os-image", "run `make vm-images`")
+    }
+
+    /// The one with puppet and mcollective that `make conducted-vm-image` made.
+    #[track_caller]
+    pub fn find_conducted() -> Self {
+        Self::find_in("os-image-conducted", "run `make conducted-vm-image`")
+    }
+
+    #[track_caller]
+    fn find_in(folder: &str, how: &str) -> Self {
+        let folder = require(images().join(folder), how);
         let listed = std::fs::read_dir(&folder).expect("the folder can be listed");
         let mut names: Vec<String> = listed
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -92,9 +104,9 @@ impl OsImage {
         names.sort();
         let chosen = std::env::var("BEDPLATE_E2E_IMAGE").ok();
         let name = chosen.or(names.first().cloned());
-        let name = name.unwrap_or_else(|| panic!("{} holds no image: run `make vm-images`", folder.display()));
+        let name = name.unwrap_or_else(|| panic!("{} holds no image: {how}", folder.display()));
         for suffix in [".img.gz", "-boot.img.gz", ".yaml"] {
-            require(folder.join(format!("{name}{suffix}")), "run `make vm-images`");
+            require(folder.join(format!("{name}{suffix}")), how);
         }
         Self { folder, name }
     }

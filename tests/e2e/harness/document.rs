@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::artefacts::OsImage;
 use super::disk::Disk;
-use super::http::{HOST_OF_GUEST, Server};
+use super::http::HOST_OF_GUEST;
 use super::scenario::Scenario;
-use super::vm::GUEST;
+use super::vm::{GUEST, NO_TIMER_CHECK};
 
 /// What a document asks for.
 #[derive(Debug, Clone)]
@@ -75,20 +75,26 @@ pub fn single_partition(name: &str, disk: &Disk, root_mib: u64) -> Value {
     }])
 }
 
+/// The value of `image_data`: this image, which the server has below `/targetimages/`.
+pub fn images(server: &str, image: &OsImage) -> Value {
+    let image = format!("{server}/targetimages/{}", image.name());
+    json!({
+        "/": {"uri": format!("{image}.img.gz"), "format": "ext4", "container": "gzip"},
+        "/boot": {"uri": format!("{image}-boot.img.gz"), "format": "ext2", "container": "gzip"}
+    })
+}
+
 impl Document {
-    /// A document for the small image, which the server has below `/targetimages/`, with these `ks_spaces`.
-    pub fn for_node(scenario: &Scenario, server: &Server, mac: &str, spaces: Value) -> Self {
-        let image = format!("{}/targetimages/{}", server.url(), OsImage::find().name());
+    /// A document for the small image, which the server at this address has below `/targetimages/`, with these
+    /// `ks_spaces`.
+    pub fn for_node(scenario: &Scenario, server: &str, mac: &str, spaces: Value) -> Self {
         Self {
             hostname: HOSTNAME.to_owned(),
             mac: mac.to_owned(),
             key: scenario.key().public(),
             spaces,
-            images: json!({
-                "/": {"uri": format!("{image}.img.gz"), "format": "ext4", "container": "gzip"},
-                "/boot": {"uri": format!("{image}-boot.img.gz"), "format": "ext2", "container": "gzip"}
-            }),
-            phone_home: format!("{}/phone-home/first-boot", server.url()),
+            images: images(server, &OsImage::find()),
+            phone_home: format!("{server}/phone-home/first-boot"),
             passwords: [(ACCOUNT, scenario.secret("operator-password")), ("root", scenario.secret("root-password"))],
             mcollective: [scenario.secret("mcollective-psk"), scenario.secret("mcollective-password")],
         }
@@ -127,7 +133,7 @@ impl Document {
             "ks_meta": {
                 "pm_data": {
                     // Without Nailgun's rootdelay=90, which the initramfs of Debian 12 sleeps through.
-                    "kernel_params": "console=ttyS0 net.ifnames=1 biosdevname=0 nomodeset",
+                    "kernel_params": format!("console=ttyS0 {NO_TIMER_CHECK} net.ifnames=1 biosdevname=0 nomodeset"),
                     "ks_spaces": self.spaces
                 },
                 "image_data": self.images,

@@ -126,6 +126,8 @@ struct State {
 /// The server. It ends when it goes out of scope.
 pub struct Server {
     address: SocketAddr,
+    /// How a guest calls this host.
+    host: &'static str,
     state: Arc<State>,
 }
 
@@ -133,7 +135,13 @@ impl Server {
     /// Listens on a free port of the loopback interface, which a guest reaches through the user network.
     #[track_caller]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
+        Self::start_at("127.0.0.1", 0, HOST_OF_GUEST)
+    }
+
+    /// Listens on this port of an address of this host, 0 being any, which a guest reaches as `host`.
+    #[track_caller]
+    pub fn start_at(address: &str, port: u16, host: &'static str) -> Self {
+        let listener = TcpListener::bind((address, port)).expect("an address of this host has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
@@ -147,12 +155,12 @@ impl Server {
                 std::thread::spawn(move || stream.and_then(|stream| serve(&stream, &shared)));
             }
         });
-        Self { address, state }
+        Self { address, host, state }
     }
 
     /// Its base address for a guest, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{HOST_OF_GUEST}:{}", self.address.port())
+        format!("http://{}:{}", self.host, self.address.port())
     }
 
     /// Answers this path, or everything below it if it ends with `/`.

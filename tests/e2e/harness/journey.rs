@@ -12,7 +12,7 @@ use super::document::{ACCOUNT, ROOT_MIB, SWAP_MIB};
 use super::master::{Master, Site};
 use super::scenario::Scenario;
 use super::ssh::{self, Ssh};
-use super::vm::Vm;
+use super::vm::{NO_TIMER_CHECK, Vm};
 use super::wait::{self, Deadline};
 
 /// The profile that the node is released with.
@@ -48,7 +48,7 @@ impl<'a> Journey<'a> {
     pub fn begin(scenario: &'a Scenario, cpus: usize, is_kept: bool, further: &str) -> Self {
         let (bootstrap, image) = (Bootstrap::find(), OsImage::find());
         let key = ssh::kernel_line_key(scenario.key());
-        let kernel_args = format!("console=ttyS0 bedplate.ssh-key={key}");
+        let kernel_args = format!("console=ttyS0 {NO_TIMER_CHECK} bedplate.ssh-key={key}");
         let password = scenario.secret("operator-password");
         let profile = profile(&image, &scenario.key().public(), &password) + further;
         let profiles = [(PROFILE, profile)];
@@ -176,7 +176,7 @@ fn secrets_of(request: &Value) -> Vec<String> {
 fn profile(image: &OsImage, key: &str, password: &str) -> String {
     let image = image.name();
     format!(
-        "kernel_params = \"console=ttyS0\"\ndomain = \"example.test\"\n\n\
+        "kernel_params = \"console=ttyS0 {NO_TIMER_CHECK}\"\ndomain = \"example.test\"\n\n\
          [images]\nroot = \"{image}.img.gz\"\nboot = \"{image}-boot.img.gz\"\n\n\
          [disk]\nat_least = \"4 GiB\"\n\n\
          [sizes]\nboot = \"300 MiB\"\nroot = \"{ROOT_MIB} MiB\"\nswap = \"{SWAP_MIB} MiB\"\n\n\

@@ -19,8 +19,15 @@ use super::wait::{self, Deadline};
 pub struct Master {
     folder: PathBuf,
     log: PathBuf,
-    port: u16,
+    place: Place,
     process: Daemon,
+}
+
+/// Where it listens, and how a guest reaches that.
+#[derive(Debug, Clone)]
+struct Place {
+    listen: String,
+    url: String,
 }
 
 /// What the master's folder is made of.
@@ -41,6 +48,20 @@ impl Master {
     /// Fills its folder and starts it; `is_kept` lets it outlive the harness.
     #[track_caller]
     pub fn start(scenario: &Scenario, site: &Site, is_kept: bool) -> Self {
+        let port = ssh::free_port();
+        let place = Place { listen: format!("127.0.0.1:{port}"), url: format!("http://{HOST_OF_GUEST}:{port}") };
+        Self::start_at(scenario, site, is_kept, place)
+    }
+
+    /// The same at an address that guests use as it is.
+    #[track_caller]
+    pub fn start_on(scenario: &Scenario, site: &Site, address: &str) -> Self {
+        let place = Place { listen: address.to_owned(), url: format!("http://{address}") };
+        Self::start_at(scenario, site, false, place)
+    }
+
+    #[track_caller]
+    fn start_at(scenario: &Scenario, site: &Site, is_kept: bool, place: Place) -> Self {
         let folder = scenario.folder().join("master");
         link(site.bootstrap.folder(), &folder.join("bootstrap"), |_| true);
         link(site.image.folder(), &folder.join("targetimages"), |name| name.starts_with(site.image.name()));
@@ -50,23 +71,22 @@ impl Master {
         for (name, content) in site.profiles {
             disk::write(&folder.join("profiles").join(format!("{name}.toml")), content.as_bytes());
         }
-        let (port, log) = (ssh::free_port(), scenario.logs().join("master.log"));
-        let process = Self::serve(&folder, port, &log, is_kept);
-        Self { folder, log, port, process }
+        let log = scenario.logs().join("master.log");
+        let process = Self::serve(&folder, &place, &log, is_kept);
+        Self { folder, log, place, process }
     }
 
     #[track_caller]
-    fn serve(folder: &Path, port: u16, log: &Path, is_kept: bool) -> Daemon {
+    fn serve(folder: &Path, place: &Place, log: &Path, is_kept: bool) -> Daemon {
         let mut command = Command::new(artefacts::program("bedplate-master"));
-        command.arg("serve").arg("--dir").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--url", &format!("http://{HOST_OF_GUEST}:{port}")]);
+        command.arg("serve").arg("--dir").arg(folder).args(["--listen", &place.listen, "--url", &place.url]);
         let mut process = Daemon::start("bedplate-master", &command, log, is_kept);
         wait::until("the master's port", Deadline::cpu(10), || {
             if let Some(code) = process.ended() {
                 let said = std::fs::read_to_string(log).unwrap_or_default();
                 panic!("the master ended with code {code}: {said}");
             }
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+            std::net::TcpStream::connect(&place.listen).ok()
         });
         process
     }
@@ -76,12 +96,12 @@ impl Master {
     pub fn kill_and_restart(&mut self) {
         self.process.signal(Signal::SIGKILL);
         self.process.wait(Deadline::cpu(5));
-        self.process = Self::serve(&self.folder, self.port, &self.log, false);
+        self.process = Self::serve(&self.folder, &self.place, &self.log, false);
     }
 
     /// Its base address for a guest, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{HOST_OF_GUEST}:{}", self.port)
+        self.place.url.clone()
     }
 
     /// Its state.

@@ -12,20 +12,31 @@
 //! | [`syslog`] | a receiver of remote logs |
 //! | [`process`], [`wait`] | programs of the host; deadlines |
 //! | [`secrets`] | the search for what must not be found |
+//! | [`record`] | a run, step by step, for programs |
 //! | [`document`] | provision.json as Nailgun writes it |
 //! | [`installed`] | what is asked of an installed system from outside |
+//! | [`lan`] | a network of the scenario's own, with DHCP and TFTP |
+//! | [`conductor`], [`asking`] | a broker, and who drives nodes through mcollective |
+//! | [`cobbler`] | a cobblerd, its operator, and what an orchestrator asks of it |
 //! | [`master`], [`journey`] | the embedded master as a process; a node's way with it |
 
 pub mod accel;
 pub mod artefacts;
+#[path = "../../mcollective/conductor.rs"]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
+pub mod asking;
+pub mod cobbler;
+pub mod conductor;
 pub mod disk;
 pub mod document;
 pub mod http;
 pub mod installed;
 pub mod journey;
+pub mod lan;
 pub mod master;
 pub mod process;
 pub mod qmp;
+pub mod record;
 pub mod scenario;
 pub mod secrets;
 pub mod serial;

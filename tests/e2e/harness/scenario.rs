@@ -42,6 +42,11 @@ impl Scenario {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The folder of this run.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -50,14 +50,15 @@ impl KeyPair {
 #[derive(Debug, Clone)]
 pub struct Ssh {
     user: String,
+    host: String,
     port: u16,
     key: KeyPair,
 }
 
 impl Ssh {
-    /// A login as `user` through a port of the loopback interface.
-    pub fn new(user: &str, port: u16, key: &KeyPair) -> Self {
-        Self { user: user.to_owned(), port, key: key.clone() }
+    /// A login as `user` through a port of a host.
+    pub fn new(user: &str, host: &str, port: u16, key: &KeyPair) -> Self {
+        Self { user: user.to_owned(), host: host.to_owned(), port, key: key.clone() }
     }
 
     /// The whole command line of a login, for people.
@@ -74,7 +75,7 @@ impl Ssh {
         {
             arguments.extend(["-o".into(), option.into()]);
         }
-        arguments.extend(["-p".into(), self.port.to_string().into(), format!("{}@127.0.0.1", self.user).into()]);
+        arguments.extend(["-p".into(), self.port.to_string().into(), format!("{}@{}", self.user, self.host).into()]);
         arguments
     }
 

@@ -21,6 +21,10 @@ use super::wait::Deadline;
 /// The guest's address on QEMU's user network: the first that its DHCP server gives.
 pub const GUEST: &str = "10.0.2.15";
 
+/// A word of every kernel line. A kernel tests whether its timer ticks, and panics when it does not: under TCG on a host that has
+/// much to do it does not tick in time.
+pub const NO_TIMER_CHECK: &str = "no_timer_check";
+
 /// MAC address of the card that leads nowhere.
 pub const DECOY: &str = "52:54:00:be:d0:ff";
 
@@ -35,8 +39,18 @@ pub struct Description {
     mac: String,
     disks: Vec<Disk>,
     boot_file: Option<String>,
+    port: Option<Port>,
     has_decoy: bool,
     is_kept: bool,
+}
+
+/// A port of a network that is not QEMU's own.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// The tap device.
+    pub tap: &'static str,
+    /// The address that the machine will have there.
+    pub address: &'static str,
 }
 
 impl Description {
@@ -52,6 +66,7 @@ impl Description {
             mac: "52:54:00:be:d0:01".to_owned(),
             disks: vec![canary],
             boot_file: None,
+            port: None,
             has_decoy: false,
             is_kept: false,
         }
@@ -82,6 +97,12 @@ impl Description {
         self
     }
 
+    /// Its network card is plugged in here, not into QEMU's own network, and started from first: others serve it.
+    pub fn plugged_into(mut self, port: Port) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// One more network card, which the kernel finds first, on a network with a DHCP server that leads nowhere.
     pub fn decoy_card(mut self) -> Self {
         self.has_decoy = true;
@@ -107,9 +128,12 @@ impl Description {
         let serial = self.logs.join(format!("{}-serial.log", self.name));
         // A path of a unix socket holds 107 characters; a work folder may be deeper than that.
         let socket = std::env::temp_dir().join(format!("bedplate-{}-{}.qmp", std::process::id(), self.name));
-        let ssh_port = ssh::free_port();
+        let ssh_at = match &self.port {
+            Some(port) => (port.address, 22),
+            None => ("127.0.0.1", ssh::free_port()),
+        };
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(self.arguments(accelerator, ssh_port));
+        qemu.args(self.arguments(accelerator, ssh_at.1));
         qemu.arg("-chardev").arg(format!("file,id=serial,path={},append=on", serial.display()));
         qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
         let log = self.logs.join(format!("{}-qemu.log", self.name));
@@ -117,7 +141,7 @@ impl Description {
         Vm {
             name: self.name,
             mac: self.mac,
-            ssh_port,
+            ssh_at,
             qemu,
             log,
             process,
@@ -148,8 +172,11 @@ impl Description {
             add("-device", format!("virtio-net-pci,netdev=decoy,mac={DECOY},romfile="));
         }
         let boot_file = self.boot_file.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
-        add("-netdev", format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{boot_file}"));
-        let first = if self.boot_file.is_some() { ",bootindex=0" } else { "" };
+        match &self.port {
+            Some(port) => add("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", port.tap)),
+            None => add("-netdev", format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{boot_file}")),
+        }
+        let first = if self.boot_file.is_some() || self.port.is_some() { ",bootindex=0" } else { "" };
         add("-device", format!("virtio-net-pci,netdev=net0,mac={}{first}", self.mac));
         add("-device", "virtio-rng-pci".to_owned());
         for (number, disk) in self.disks.iter().enumerate() {
@@ -175,7 +202,8 @@ fn uuid_of(name: &str) -> uuid::Uuid {
 pub struct Vm {
     name: String,
     mac: String,
-    ssh_port: u16,
+    /// Host and port of its ssh server, as this host reaches it.
+    ssh_at: (&'static str, u16),
     qemu: Command,
     log: PathBuf,
     process: Daemon,
@@ -217,7 +245,7 @@ impl Vm {
 
     /// A login on whatever system runs in it.
     pub fn ssh(&self, user: &str, key: &KeyPair) -> Ssh {
-        Ssh::new(user, self.ssh_port, key)
+        Ssh::new(user, self.ssh_at.0, self.ssh_at.1, key)
     }
 
     /// Waits for a whole line after the mark.
