@@ -50,8 +50,9 @@ build: ## agent and master for this host, for development
 static: ## release agent as one static file, proved static
 	@packaging/static/build.sh
 
-deb: $(if $(AGENT),,static) ## Debian packages of the agent and of its mcollective agents (OUT, AGENT)
-	@packaging/deb/build.py $(if $(OUT),--out $(OUT))
+deb: $(if $(AGENT),,static) ## Debian packages of the agent, of its mcollective agents and of the master (OUT, AGENT)
+	$(CARGO) build --locked --release --features master --bin bedplate-master
+	@packaging/deb/build.py --master $(or $(CARGO_TARGET_DIR),target)/release/bedplate-master $(if $(OUT),--out $(OUT))
 
 bootstrap: $(if $(AGENT),,static) ## kernel and initrd that network-boot a node (root; KERNEL, OUT, SSH_AUTHORIZED_KEYS)
 	@packaging/bootstrap/build.sh

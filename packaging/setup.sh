@@ -15,6 +15,8 @@ packages=(
     fdisk gdisk lvm2 mdadm xfsprogs btrfs-progs dmsetup udev kmod
     # a Cobbler of the Python Package Index to speak to
     python3-venv python3-dev libmagic1 rsync
+    # a signed package repository to build from
+    gnupg
     # virtual machines and their network
     qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2 pxelinux syslinux-common
     # lint, and the validator of the schemas

@@ -32,8 +32,19 @@ def main():
     with tempfile.TemporaryDirectory() as staged:
         subprocess.run([REPOSITORY / "mcollective/install.sh", staged], check=True)
         places = {"target/release/bedplate": options.agent, "target/deb/mcollective": staged}
-        for deb in descriptions(package["metadata"]["deb"]):
-            print(build(package, deb, version, places, options))
+        of_nodes, of_master = descriptions(package["metadata"]["deb"])
+        built = [build(package, deb, version, places, options) for deb in of_nodes]
+        if options.master:
+            built.append(build_master(package, of_master, version, built, options))
+    print(*built, sep="\n")
+
+
+def build_master(package, deb, version, of_nodes, options):
+    """The package of the master brings those of the agent along, for the bootstraps that it builds."""
+    with tempfile.TemporaryDirectory() as staged:
+        subprocess.run([REPOSITORY / "packaging/master/install.sh", staged, *of_nodes], check=True)
+        places = {"target/release/bedplate-master": options.master, "target/deb/master": staged}
+        return build(package, deb, version, places, options)
 
 
 def parse_options():
@@ -42,6 +53,7 @@ def parse_options():
     static = target / "x86_64-unknown-linux-gnu/release/bedplate"
     agent = os.environ.get("AGENT") or static
     parser.add_argument("--agent", type=pathlib.Path, default=agent, help="the binary (default: that of make static)")
+    parser.add_argument("--master", type=pathlib.Path, help="the master's binary; without it its package is not built")
     parser.add_argument("--out", type=pathlib.Path, default=REPOSITORY / "build/deb", help="where the packages go")
     parser.add_argument("--version", help="another version than Cargo.toml's")
     parser.add_argument("--compression", default="xz", help="as dpkg-deb takes it")
@@ -60,9 +72,10 @@ def metadata():
 
 
 def descriptions(deb):
-    """The package itself, then its variants, which take from it what they do not say themselves."""
-    variants = deb.pop("variants", {})
-    return [deb] + [{**deb, **variant} for variant in variants.values()]
+    """The packages of nodes, then that of the master. Variants take from the first what they do not say themselves."""
+    variants = {name: {**deb, **variant} for name, variant in deb.pop("variants", {}).items()}
+    master = variants.pop("master")
+    return [deb, *variants.values()], master
 
 
 def build(package, deb, version, places, options):
@@ -137,7 +150,8 @@ def settle(tree):
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
     for path in tree.glob("usr/share/doc/*/*"):
-        path.chmod(0o644)
+        if path.is_file():
+            path.chmod(0o644)
 
 
 def write_control(tree, package, deb, version):
@@ -160,6 +174,8 @@ def write_control(tree, package, deb, version):
     (control / "control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items() if value))
     sums = (f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files)
     (control / "md5sums").write_text("".join(sums))
+    if "conf-files" in deb:
+        (control / "conffiles").write_text("".join(f"{path}\n" for path in deb["conf-files"]))
     for path in control.iterdir():
         path.chmod(0o644)
 

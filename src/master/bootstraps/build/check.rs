@@ -175,19 +175,24 @@ fn packages_of_agent(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut debs = Vec::new();
     for entry in entries {
         let path = entry.context(Kind::Usage, reading)?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
+        let name = entry_name(&path);
+        // `make deb` puts the master's beside them, which nodes have no use for.
+        if name.ends_with(".deb") && !name.starts_with("bedplate-master_") {
             debs.push(path);
         }
     }
     debs.sort();
-    let is_agent =
-        |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("bedplate_"));
+    let is_agent = |path: &&PathBuf| entry_name(path).starts_with("bedplate_");
     match debs.iter().filter(is_agent).count() {
         1 => Ok(debs),
         count => {
             Err(advise(Error::new(Kind::Usage, format!("{}: expected one bedplate_*.deb, found {count}", reading()))))
         }
     }
+}
+
+fn entry_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Found out now rather than when all is built.

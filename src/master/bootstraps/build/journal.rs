@@ -120,7 +120,9 @@ impl<'a> Journal<'a> {
         let phases: Vec<_> = fresh.lines().filter_map(Phase::of_name).collect();
         *read = complete.max(*read);
         for phase in phases {
-            self.enter(phase);
+            if phase != self.phase {
+                self.enter(phase);
+            }
         }
     }
 
