@@ -3,8 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use log::{error, info};
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use log::{debug, error, info, warn};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +22,9 @@ use crate::error::{Context as _, Error, Kind, Result};
 use super::http;
 use super::state::Master;
 use super::watchdog;
+
+/// A connection that cannot be accepted is tried again after this.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Where and how to serve.
 #[derive(Debug, Clone)]
@@ -79,20 +90,48 @@ impl Server {
     /// Serves until SIGTERM or SIGINT. What was answered is on disk: it simply stops.
     ///
     /// # Errors
-    /// When the listener fails or signals cannot be waited for.
+    /// When signals cannot be waited for.
     pub async fn run(self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context(Kind::Bug, || "waiting for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context(Kind::Bug, || "waiting for SIGINT")?;
         let watchdog = tokio::spawn(watch(Arc::clone(&self.master)));
-        let routes = http::routes(self.master).into_make_service_with_connect_info::<SocketAddr>();
-        let served = tokio::select! {
-            served = async { axum::serve(self.listener, routes).await } => served.context(Kind::Bug, || "serving"),
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-        };
+        tokio::select! {
+            () = accept(&self.listener, http::routes(self.master)) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         watchdog.abort();
         info!("stopped");
-        served
+        Ok(())
+    }
+}
+
+/// Serves every connection that comes, for ever.
+async fn accept(listener: &TcpListener, routes: axum::Router) {
+    let routes = TowerToHyperService::new(routes);
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // As a rule too many open files: those that are served go on, and give some back.
+                warn!("accepting a connection: {error}");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let routes = routes.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.call(request)
+        });
+        tokio::spawn(async move {
+            // GRUB knows `Content-Length` by this spelling alone, and waits for ever for the end of what has no length.
+            let mut connections = http1::Builder::new();
+            let served = connections.title_case_headers(true).serve_connection(TokioIo::new(stream), service).await;
+            if let Err(error) = served {
+                debug!("serving {peer}: {error}");
+            }
+        });
     }
 }
 

@@ -111,6 +111,13 @@ fn grub_finds_its_configuration_and_the_nodes_script() {
 }
 
 #[test]
+fn lengths_are_told_in_the_one_spelling_that_grub_knows() {
+    let master = Master::start();
+    let answer = master.plain(&format!("GET /boot.grub/{MAC}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    assert!(answer.contains("\r\nContent-Length: 4096\r\n"), "{answer}");
+}
+
+#[test]
 fn asking_how_long_a_script_of_grub_is_takes_nothing_away() {
     let master = Master::start();
     let path = format!("/boot.grub/{MAC}/");

@@ -165,6 +165,15 @@ impl Master {
         Answer::read(&bytes).ok_or_else(|| std::io::Error::other("no whole answer"))
     }
 
+    /// What comes back for these very words.
+    pub fn plain(&self, words: &str) -> String {
+        let mut stream = connect_from(NODE, self.address).unwrap();
+        stream.write_all(words.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The boot script of a machine; its token if it has one.
     pub fn boot_from(&self, peer: Ipv4Addr, mac: &str) -> (String, Option<String>) {
         let path = format!("/boot.ipxe?mac={mac}&uuid=4c4c4544-0000-1000-8000-000000000001&serial=EX1");
