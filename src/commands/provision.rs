@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -23,7 +23,7 @@ use crate::plan::{Plan, Stage};
 use crate::report::{DiskState, ErrorReport, LOG_FILE, Outcome, Report, Reporter};
 use crate::request;
 use crate::sys::health::UnhealthyDisks;
-use crate::sys::{memory, mount};
+use crate::sys::{memory, mount, random};
 use crate::units::MaxWindow;
 use crate::verify;
 
@@ -35,6 +35,8 @@ pub(super) const OURS: &str = "/run/bedplate";
 const TARGET: &str = "/run/bedplate/target";
 /// The step that switches network boot off: when it fails, the disks are complete all the same.
 const NETBOOT_STEP: &str = "netboot-off";
+/// How long the kernel may take to have random numbers: what an idle machine without a source of its own needs for 256 bits.
+const RANDOM_DEADLINE: Duration = Duration::from_secs(300);
 /// Where the report and the log are kept within the installed system.
 const KEPT: &str = "var/log/bedplate";
 
@@ -141,6 +143,8 @@ impl Session<'_> {
         }
         let mut parsed = request::parse(document)?;
         parsed.request.requires_digest |= self.options.require_digest;
+        // Tables, file systems, salts and TLS draw from them, and would wait without a word.
+        random::wait(RANDOM_DEADLINE, |words| self.reporter.log(words))?;
         let plan = self.plan(&parsed)?;
         self.plan = Some(plan.clone());
         for warning in &plan.warnings {

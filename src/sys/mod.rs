@@ -18,6 +18,7 @@ pub mod memory;
 pub mod mount;
 pub mod nss;
 pub mod power;
+pub mod random;
 pub mod signal;
 pub mod traces;
 pub mod udev;
