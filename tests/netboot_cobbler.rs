@@ -8,119 +8,48 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use support::scratch::Scratch;
+use support::cobblerd::Cobblerd;
 
-const PASSWORD: &str = "hunter2 <&> \u{e9}";
 const MACS: [&str; 2] = ["52:54:00:77:00:01", "52:54:00:77:00:02"];
 
-/// Waits for the server, then makes two systems.
+/// Makes two systems.
 const MAKE: &str = r#"
-import sys, time, xmlrpc.client
-url, boot, password = sys.argv[1], sys.argv[2], open(sys.argv[3]).read().strip("\n")
-cobbler = xmlrpc.client.ServerProxy(url)
-deadline = time.monotonic() + 120
-while True:
-    try:
-        cobbler.version()
-        break
-    except OSError:
-        if time.monotonic() > deadline:
-            raise
-        time.sleep(0.2)
-token = cobbler.login("cobbler", password)
-def make(kind, **values):
-    handle = getattr(cobbler, "new_" + kind)(token)
-    for key, value in values.items():
-        getattr(cobbler, "modify_" + kind)(handle, key, value, token)
-    getattr(cobbler, "save_" + kind)(handle, token)
+boot = arguments[0]
 make("distro", name="bootstrap", kernel=boot + "/vmlinuz", initrd=boot + "/initrd.img", breed="generic", os_version="",
      arch="x86_64", kernel_options="boot=live")
 make("profile", name="bootstrap", distro="bootstrap")
 for number in "1", "2":
     make("system", name="node-" + number, profile="bootstrap", netboot_enabled=True,
          modify_interface={"macaddress-eth0": "52:54:00:77:00:0" + number})
-print(cobbler.extended_version()["version"])
 "#;
 
 /// Whether network boot of both systems is enabled.
 const ASK: &str = r#"
-import sys, xmlrpc.client
-cobbler = xmlrpc.client.ServerProxy(sys.argv[1])
 print(*[cobbler.get_system("node-" + number)["netboot_enabled"] for number in "12"])
 "#;
 
-/// A running cobblerd; it ends when dropped.
-struct Cobblerd {
-    scratch: Scratch,
-    environment: PathBuf,
-    port: u16,
-    server: Child,
-}
+/// A running cobblerd with two systems.
+struct Site(Cobblerd);
 
-impl Cobblerd {
+impl Site {
     fn start() -> Self {
-        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/cobbler");
-        let made = Command::new(packaging.join("venv.sh")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(made.status.success(), "packaging/cobbler/venv.sh failed");
-        let environment = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim_end());
-        let scratch = Scratch::new();
-        let password = scratch.path("password");
-        fs::write(&password, format!("{PASSWORD}\n")).unwrap();
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::create_dir(scratch.path("boot")).unwrap();
+        let cobblerd = Cobblerd::start();
+        let boot = cobblerd.scratch.path("boot");
+        fs::create_dir(&boot).unwrap();
         for file in ["vmlinuz", "initrd.img"] {
-            fs::write(scratch.path("boot").join(file), file).unwrap();
+            fs::write(boot.join(file), file).unwrap();
         }
-        // Nobody listens on it any more when cobblerd starts.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self::launch(&environment, &scratch, port);
-        let cobblerd = Self { scratch, environment, port, server };
-        let (boot, password) = (cobblerd.scratch.path("boot"), cobblerd.password());
-        let version = cobblerd.python(MAKE, &[boot.to_str().unwrap(), &password]);
-        assert!(version.starts_with("3.3."), "{version}");
-        cobblerd
-    }
-
-    /// The chain of programs that the script becomes keeps its process id, and ends with this test.
-    fn launch(environment: &Path, scratch: &Scratch, port: u16) -> Child {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/cobbler/cobblerd.sh");
-        let log = fs::OpenOptions::new().create(true).append(true).open(scratch.path("cobblerd.log")).unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(script).arg(environment).arg(scratch.folder()).arg(port.to_string());
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
-    }
-
-    fn stop(&mut self) {
-        let _ended_before = self.server.kill();
-        self.server.wait().unwrap();
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.port)
-    }
-
-    fn password(&self) -> String {
-        self.scratch.path("password").to_str().unwrap().to_owned()
-    }
-
-    fn python(&self, script: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(self.environment.join("bin/python"));
-        command.args(["-c", script]).arg(self.url()).args(arguments).env("no_proxy", "*");
-        let output = command.stderr(Stdio::inherit()).output().unwrap();
-        let log = || fs::read_to_string(self.scratch.path("cobblerd.log")).unwrap();
-        assert!(output.status.success(), "{}", log());
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        cobblerd.python(MAKE, &[boot.to_str().unwrap()]);
+        Self(cobblerd)
     }
 
     /// Runs `bedplate netboot`, as talkative as it is for developers; returns its exit code and the error.
     fn netboot(&self, state: &str, password: &str, further: &[&str]) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_bedplate"))
-            .args(["--debug", "netboot", state, "--cobbler-url", &self.url(), "--cobbler-user", "cobbler"])
+            .args(["--debug", "netboot", state, "--cobbler-url", &self.0.url(), "--cobbler-user", "cobbler"])
             .args(["--cobbler-password-file", password])
             .args(further)
             .env_remove("RUST_LOG")
@@ -133,24 +62,24 @@ impl Cobblerd {
         let is_token = |word: &str| word.len() == 36 && word.ends_with("==");
         assert!(!said.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c)).any(is_token), "{said}");
         let mut errors = said.lines().filter(|line| !line.starts_with("bedplate: what to do: "));
-        let last = errors.next_back().unwrap_or_default().replace(&self.url(), "URL");
+        let last = errors.next_back().unwrap_or_default().replace(&self.0.url(), "URL");
         (output.status.code().unwrap(), last)
     }
 
     fn pxelinux(&self, node: usize) -> String {
         let name = format!("pxelinux.cfg/01-{}", MACS[node - 1].replace(':', "-"));
-        fs::read_to_string(self.scratch.path("tftpboot").join(name)).unwrap()
+        self.0.tftp(&name).unwrap()
     }
 
     fn grub(&self, node: usize) -> String {
-        fs::read_to_string(self.scratch.path("tftpboot/grub/system").join(MACS[node - 1])).unwrap()
+        self.0.tftp(&format!("grub/system/{}", MACS[node - 1])).unwrap()
     }
 
     /// What both loaders make of both nodes: whether they start from their disks.
     #[track_caller]
     fn assert_starts_from_disk(&self, expected: [bool; 2]) {
         let word = |is_local: bool| if is_local { "False" } else { "True" };
-        assert_eq!(self.python(ASK, &[]), format!("{} {}", word(expected[0]), word(expected[1])));
+        assert_eq!(self.0.python(ASK, &[]), format!("{} {}", word(expected[0]), word(expected[1])));
         for (node, is_local) in [1, 2].into_iter().zip(expected) {
             let (pxelinux, grub) = (self.pxelinux(node), self.grub(node));
             assert_eq!(pxelinux.contains("localboot -1"), is_local, "node {node}: {pxelinux}");
@@ -162,19 +91,13 @@ impl Cobblerd {
     }
 }
 
-impl Drop for Cobblerd {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 const DONE: i32 = 0;
 const MASTER: i32 = 16;
 
 #[test]
 fn needs_root_cobblerd_writes_the_files_of_the_node_and_of_no_other() {
-    let cobblerd = Cobblerd::start();
-    let password = cobblerd.password();
+    let cobblerd = Site::start();
+    let password = cobblerd.0.password();
     cobblerd.assert_starts_from_disk([false, false]);
     assert_eq!(cobblerd.netboot("off", &password, &["--netboot-system", "node-1"]).0, DONE);
     cobblerd.assert_starts_from_disk([true, false]);
@@ -191,8 +114,8 @@ fn needs_root_cobblerd_writes_the_files_of_the_node_and_of_no_other() {
 
 #[test]
 fn needs_root_what_cobblerd_refuses_is_told_and_changes_nothing() {
-    let mut cobblerd = Cobblerd::start();
-    let (password, wrong) = (cobblerd.password(), cobblerd.scratch.path("wrong"));
+    let mut cobblerd = Site::start();
+    let (password, wrong) = (cobblerd.0.password(), cobblerd.0.scratch.path("wrong"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&wrong).unwrap();
     file.set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
     file.write_all(b"hunter2").unwrap();
@@ -213,7 +136,7 @@ fn needs_root_what_cobblerd_refuses_is_told_and_changes_nothing() {
         )
     );
     cobblerd.assert_starts_from_disk([false, false]);
-    cobblerd.stop();
+    cobblerd.0.stop();
     let (code, words) = cobblerd.netboot("off", &password, &["--netboot-system", "node-1", "--netboot-timeout", "1"]);
     assert_eq!(code, MASTER);
     assert!(
@@ -225,11 +148,10 @@ fn needs_root_what_cobblerd_refuses_is_told_and_changes_nothing() {
 
 #[test]
 fn needs_root_a_cobblerd_that_comes_back_within_the_attempts_is_served() {
-    let mut cobblerd = Cobblerd::start();
-    let password = cobblerd.password();
-    cobblerd.stop();
-    let (environment, port) = (cobblerd.environment.clone(), cobblerd.port);
-    cobblerd.server = Cobblerd::launch(&environment, &cobblerd.scratch, port);
+    let mut cobblerd = Site::start();
+    let password = cobblerd.0.password();
+    cobblerd.0.stop();
+    cobblerd.0.restart();
     // It needs some seconds to start; the attempts are ten seconds apart.
     assert_eq!(cobblerd.netboot("off", &password, &["--netboot-system", "node-1"]).0, DONE);
     cobblerd.assert_starts_from_disk([true, false]);

@@ -44,25 +44,28 @@ impl Cancel {
     ///
     /// # Errors
     /// Its own, or that of [`Cancel::check`].
-    pub(super) fn aside<T: Send + 'static>(&self, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    pub fn aside<T: Send + 'static>(&self, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let (tell, happened) = mpsc::channel();
         // Whoever does not listen any more was asked to end.
         let run = move || drop(tell.send(act()));
-        thread::Builder::new().name("image-open".to_owned()).spawn(run).context(Kind::Bug, || "starting a thread")?;
+        thread::Builder::new().name("aside".to_owned()).spawn(run).context(Kind::Bug, || "starting a thread")?;
         loop {
             self.check()?;
             match happened.recv_timeout(GLANCE) {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::bug("the thread that opens the image has vanished"));
+                    return Err(Error::bug("the thread that waits for a server has vanished"));
                 }
             }
         }
     }
 
     /// Waits, but not beyond a request to stop.
-    pub(super) fn sleep(&self, pause: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    /// That of [`Cancel::check`].
+    pub fn sleep(&self, pause: Duration) -> Result<()> {
         let end = Instant::now() + pause;
         loop {
             self.check()?;

@@ -83,13 +83,14 @@ impl Master {
     }
 
     fn bootstrap(&self, loader: Loader, mac: Mac, token: &Secret) -> Result<String> {
-        let (url, mode, bootif) = (&self.url, self.mode_arguments()?, mac.bootif());
+        let (url, served, bootif) = (&self.url, self.served()?, mac.bootif());
+        let mode = &served.arguments;
         let mut arguments = format!("{mode} bedplate.master={url} bedplate.token={} BOOTIF={bootif}", token.reveal());
         if !self.config.kernel_args.trim().is_empty() {
             arguments.push(' ');
             arguments.push_str(self.config.kernel_args.trim());
         }
-        let [kernel, initrd] = ["vmlinuz", "initrd.img"].map(|name| format!("{url}/bootstrap/{name}"));
+        let [kernel, initrd] = ["vmlinuz", "initrd.img"].map(|name| format!("{}/{name}", served.folder));
         self.script(loader, &Start::Bootstrap(Bootstrap { mac, kernel, initrd, arguments }))
     }
 

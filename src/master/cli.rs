@@ -156,7 +156,8 @@ pub(super) struct Access {
     pub(super) token_file: Option<PathBuf>,
 }
 
-fn default_dir() -> PathBuf {
+/// The master's folder unless told otherwise.
+pub(super) fn default_dir() -> PathBuf {
     std::env::var_os("BEDPLATE_MASTER_DIR").filter(|dir| !dir.is_empty()).unwrap_or_else(|| DEFAULT_DIR.into()).into()
 }
 

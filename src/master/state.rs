@@ -12,6 +12,8 @@ use log::{info, warn};
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock;
 
+use super::bootstraps::settings::Settings;
+use super::bootstraps::store::Store as Images;
 use super::config::Config;
 use super::events::RunLog;
 use super::ident::Mac;
@@ -39,6 +41,8 @@ pub(crate) struct Master {
     pub(crate) url: String,
     pub(crate) operator: TokenDigest,
     pub(crate) drafts: Mutex<Drafts>,
+    /// Bootstrap images.
+    pub(crate) images: Images,
     index: Mutex<Index>,
 }
 
@@ -83,6 +87,9 @@ impl Master {
     pub(crate) fn open(root: &Path, url: &str) -> Result<Self> {
         let store = Store::open(root)?;
         let config = Config::read(&store.path("master.toml"))?;
+        let (settings, warnings) = Settings::of_master(root)?;
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        let images = settings.store(root);
         let operator = TokenDigest::of(store.operator_token()?.reveal());
         let mut index = Index::default();
         for name in store.names("nodes")?.iter().filter(|name| name.ends_with(".json")) {
@@ -98,7 +105,7 @@ impl Master {
         info!("{} nodes and {} strangers in {}", index.nodes.len(), index.strangers.len(), root.display());
         let url = url.trim_end_matches('/').to_owned();
         store.publish(GRUB_CONFIGURATION, scripts::grub_first(&url)?.as_bytes())?;
-        Ok(Self { store, config, url, operator, drafts: Mutex::default(), index: Mutex::new(index) })
+        Ok(Self { store, config, url, operator, drafts: Mutex::default(), images, index: Mutex::new(index) })
     }
 
     /// The index, locked. Never wait for a node while holding it.

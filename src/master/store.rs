@@ -190,7 +190,9 @@ fn lock(root: &Path) -> Result<Flock<File>> {
 }
 
 /// Writes beside the file, flushes, renames over it, and flushes the folder.
-fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// # Errors
+/// `Medium` when the file system refuses; the old file is then still there.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || format!("writing {}", path.display());
     let name = path.file_name().ok_or_else(|| Error::bug(format!("{} has no file name", path.display())))?;
     let number = WRITES.fetch_add(1, Ordering::Relaxed);

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use log::warn;
 
-use super::cobbler::{Cobbler, System};
+use super::cobbler::{Cobbler, Server, System};
 use super::hook::{Check, Hook};
 use super::tftp::Tftp;
 use super::{Backend, Node, master};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::http::Url;
+use crate::image::Cancel;
 use crate::request::{Netboot, NetbootBackend, Secret};
+use crate::sys::signal;
 
 /// A password is shorter.
 const SECRET_LIMIT: u64 = 64 << 10;
@@ -65,7 +67,9 @@ fn cobbler(said: Netboot, node: Node) -> Result<Cobbler> {
         (None, None) => return Err(missing("netboot-system", "the name of this system in Cobbler")),
     };
     let syncs = access.sync.unwrap_or(true);
-    Ok(Cobbler { url, user, password, system, syncs, answer_within: said.timeout })
+    let cancel = Cancel::with_flag(signal::cancel_flag());
+    let server = Server { url, user, password, answer_within: said.timeout, hidden: Vec::new(), cancel };
+    Ok(Cobbler { server, system, syncs })
 }
 
 fn hook(said: Netboot, node: Node) -> Result<Hook> {
@@ -108,7 +112,11 @@ fn secret(key: &str, given: Option<Secret>, file: Option<PathBuf>) -> Result<Opt
     }
 }
 
-fn read_secret(key: &str, path: &Path) -> Result<Secret> {
+/// The one line of a file that holds a secret.
+///
+/// # Errors
+/// `Usage` when it cannot be read, or holds anything else.
+pub fn read_secret(key: &str, path: &Path) -> Result<Secret> {
     let reading = || format!("{key}: reading {}", path.display());
     let refused = |words: &str| Error::new(Kind::Usage, format!("{}: {words}", reading()));
     let found = fs::metadata(path).context(Kind::Usage, reading)?;

@@ -1,7 +1,7 @@
 //! Whether the node boots from the network: a room of those who may decide it, behind one interface.
 
 mod choice;
-mod cobbler;
+pub mod cobbler;
 mod hook;
 pub mod master;
 mod template;
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::http::Client;
 use crate::request::{NetbootBackend, Secret};
 
-pub use choice::choose;
+pub use choice::{choose, read_secret};
 pub use cobbler::Cobbler;
 pub use hook::Hook;
 pub use tftp::Tftp;

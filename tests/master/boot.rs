@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::bootstraps::{FIRST, SECOND, archive, root_of};
 use crate::support::{Master, OTHER};
 
 const MAC: &str = "52:54:00:00:00:01";
@@ -39,10 +43,12 @@ fn live_bootstrap_is_served_with_the_digest_of_its_metadata() {
     let master = Master::configured("bootstrap = \"live\"\n");
     let refused = master.call("GET", &format!("/boot.ipxe?mac={MAC}"), None, b"");
     assert_eq!(refused.status, 500, "without an image");
-    master.log_with("starting the live bootstrap: there is no bootstrap/metadata.yaml");
+    master
+        .log_with("starting the live bootstrap: no bootstrap image is active, and there is no bootstrap/metadata.yaml");
     let hex = "ab".repeat(32);
     master.folder.write("bootstrap/root.squashfs", b"hsqs");
-    let metadata = format!("modules:\n  rootfs:\n    raw_sha256: '{hex}'\n    raw_size: 4\nuuid: 'x'\n");
+    let metadata =
+        format!("extend_kopts: ''\nmodules:\n  rootfs:\n    raw_sha256: '{hex}'\n    raw_size: 4\nuuid: 'x'\n");
     master.folder.write("bootstrap/metadata.yaml", metadata);
     let (script, token) = master.boot_from(OTHER, MAC);
     let (url, token) = (master.url(), token.expect("the refused boot did not count"));
@@ -53,6 +59,73 @@ fn live_bootstrap_is_served_with_the_digest_of_its_metadata() {
     assert!(script.contains(&kernel), "{script}");
     assert_eq!(master.call("GET", "/bootstrap/root.squashfs", None, b"").body, b"hsqs");
     assert_eq!(master.call("GET", "/bootstrap/metadata.yaml", None, b"").status, 404);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The lines of a script by which kernel and initrd are fetched, without what differs from boot to boot.
+fn fetched(script: &str) -> Vec<String> {
+    let lines = script.lines().filter(|line| line.starts_with("kernel ") || line.starts_with("initrd "));
+    lines.map(|line| line.split(" bedplate.master=").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn active_image_is_served_from_its_own_folder_from_the_moment_of_its_activation() {
+    let master = Master::configured("bootstrap = \"live\"\n");
+    let bootstrap = |arguments: &[&str]| {
+        let output = master.bootstrap(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (uuid, options) in [(FIRST, "net.ifnames=1"), (SECOND, "")] {
+        let archive = archive(master.folder.path(), uuid, options);
+        let said = bootstrap(&["import", archive.to_str().unwrap()]);
+        assert!(said.ends_with(&format!("Bootstrap image {uuid} has been imported\n")), "{said}");
+    }
+    let url = master.url();
+    let lines = |uuid: &str, options: &str| {
+        let folder = format!("{url}/bootstraps/{uuid}");
+        let digest = hex(&Sha256::digest(root_of(uuid)));
+        [
+            format!(
+                "kernel {folder}/vmlinuz initrd=initrd.img boot=live fetch={folder}/root.squashfs bedplate.squashfs=sha256:{digest}{options}"
+            ),
+            format!("initrd --name initrd.img {folder}/initrd.img || goto failed"),
+        ]
+    };
+    assert_eq!(bootstrap(&["activate", FIRST]), format!("Bootstrap image {FIRST} has been activated\n"));
+    assert_eq!(fetched(&master.boot_from(OTHER, "52:54:00:00:00:01").0), lines(FIRST, " net.ifnames=1"));
+    bootstrap(&["activate", SECOND]);
+    assert_eq!(fetched(&master.boot_from(OTHER, "52:54:00:00:00:02").0), lines(SECOND, ""));
+    // The first machine is in the middle of its boot.
+    let get = |uuid: &str, name: &str| master.call("GET", &format!("/bootstraps/{uuid}/{name}"), None, b"");
+    assert_eq!(get(FIRST, "root.squashfs").text(), root_of(FIRST));
+    assert_eq!(get(FIRST, "initrd.img").text(), format!("initrd of {FIRST}"));
+    for (uuid, name) in
+        [(FIRST, "metadata.yaml"), ("active_bootstrap", "vmlinuz"), ("..", "operator.token"), (".lock", "vmlinuz")]
+    {
+        assert_eq!(get(uuid, name).status, 404, "{uuid}/{name}");
+    }
+    assert_eq!(bootstrap(&["rollback"]), format!("Bootstrap image {FIRST} has been activated\n"));
+    assert_eq!(fetched(&master.boot_from(OTHER, "52:54:00:00:00:03").0), lines(FIRST, " net.ifnames=1"));
+    bootstrap(&["activate", "--previous"]);
+    let list: Value = serde_json::from_str(&bootstrap(&["list", "--json"])).unwrap();
+    let status = |at: usize| list["images"][at]["status"].as_str().unwrap().to_owned();
+    assert_eq!((status(0), status(1)), ("previous".into(), "active".into()));
+    let refused = master.bootstrap(&["delete", SECOND]);
+    assert_eq!(refused.status.code(), Some(12));
+    let expected = format!("bedplate-master: deleting the bootstrap image {SECOND}: it is the active one\n");
+    assert!(String::from_utf8_lossy(&refused.stderr).starts_with(&expected), "{refused:?}");
+    assert_eq!(bootstrap(&["delete", FIRST, "--force"]), format!("Bootstrap image {FIRST} has been deleted\n"));
+    // A broken one is not served; nodes without a bootstrap are as before.
+    std::fs::write(master.folder.path().join("bootstraps").join(SECOND).join("vmlinuz"), "x").unwrap();
+    assert_eq!(master.call("GET", "/boot.ipxe?mac=52:54:00:00:00:04", None, b"").status, 500);
+    master.log_with(&format!(
+        "starting the live bootstrap: checking the bootstrap image {SECOND}: vmlinuz has 1 bytes, expected 46"
+    ));
+    assert_eq!(master.boot_from(OTHER, "52:54:00:00:00:03").0, "#!ipxe\necho bedplate: own disk\nexit\n");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test says what it expects by failing")]
 
 mod boot;
+#[path = "../support/bootstraps.rs"]
+mod bootstraps;
 mod crash;
 mod discovery;
 mod files;

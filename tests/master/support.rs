@@ -231,6 +231,19 @@ impl Master {
             .unwrap()
     }
 
+    /// `bedplate-master bootstrap ..` on this master.
+    pub fn bootstrap(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_bedplate-master"))
+            .arg("bootstrap")
+            .args(arguments)
+            .arg("--dir")
+            .arg(self.folder.path())
+            .env("RUST_LOG", "error")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// `nodes show --json`.
     pub fn show(&self, node: u64) -> Value {
         let output = self.nodes(&["show", &node.to_string(), "--json"]);

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by failing")]
 
 pub mod authority;
+pub mod bootstraps;
+pub mod cobblerd;
 pub mod generate;
 pub mod http_server;
 pub mod images;

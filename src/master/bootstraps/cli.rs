@@ -10,10 +10,12 @@ use log::{debug, info, warn};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::image::Cancel;
+use crate::master::cli::default_dir;
 use crate::request::Secret;
 use crate::sys::signal;
 
 use super::build::{self, Options, Phase, Progress, Request};
+use super::commands::{self, Keep};
 use super::repository::Repository;
 use super::settings::{Settings, Variant};
 
@@ -59,9 +61,13 @@ impl FuelBootstrap {
 /// A command about bootstrap images.
 #[derive(Debug, Args)]
 pub struct Bootstrap {
-    /// The settings [default: /etc/bedplate/bootstrap.yaml, else /etc/fuel-bootstrap-cli/fuel_bootstrap_cli.yaml]
+    /// The settings [default: bootstrap.yaml in the state folder, else /etc/bedplate/bootstrap.yaml, else
+    /// /etc/fuel-bootstrap-cli/fuel_bootstrap_cli.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// State folder of the master [env: BEDPLATE_MASTER_DIR]
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = default_dir())]
+    dir: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +76,8 @@ pub struct Bootstrap {
 enum Command {
     /// Build an image from package repositories
     Build(Box<Build>),
+    #[command(flatten)]
+    Keep(Keep),
 }
 
 /// Upstream's options, and further ones.
@@ -123,6 +131,9 @@ struct Build {
     /// Folder to build in; it needs some gigabytes
     #[arg(long, value_name = "DIR")]
     image_build_dir: Option<PathBuf>,
+    /// Import the image and activate it as well
+    #[arg(long)]
+    activate: bool,
     /// Leave out the packages of the settings
     #[arg(long)]
     no_default_packages: bool,
@@ -162,25 +173,40 @@ impl Bootstrap {
     /// # Errors
     /// Whatever went wrong.
     pub fn run(self) -> Result<()> {
-        let (settings, warnings) = Settings::read(self.config.as_deref())?;
+        let (settings, warnings) = self.settings()?;
         for warning in warnings {
             warn!("{warning}");
         }
         match self.command {
-            Command::Build(build) => build.run(settings),
+            Command::Build(build) => build.run(settings, &self.dir),
+            Command::Keep(keep) => keep.run(&settings, &self.dir),
+        }
+    }
+}
+
+impl Bootstrap {
+    fn settings(&self) -> Result<(Settings, Vec<String>)> {
+        match &self.config {
+            Some(file) => Settings::read(file),
+            None => Settings::of_master(&self.dir),
         }
     }
 }
 
 impl Build {
-    fn run(self, settings: Settings) -> Result<()> {
+    fn run(self, settings: Settings, dir: &Path) -> Result<()> {
         signal::install()?;
-        let request = Request::new(settings, self.options()?, epoch()?)?;
+        let activates = self.activate;
+        if activates && self.no_compress {
+            return Err(Error::new(Kind::Usage, "--activate: an image without an archive cannot be imported"));
+        }
+        let request = Request::new(settings.clone(), self.options()?, epoch()?)?;
         if request.settings.root_ssh_authorized_file.is_none() {
             warn!("nobody can log in to this bootstrap by ssh: root_ssh_authorized_file is not set");
         }
         let built = build::build(&request, &mut Console, &Cancel::with_flag(signal::cancel_flag()))?;
-        say(&format!("Bootstrap image {} has been built: {}\n", built.uuid, built.path.display()))
+        say(&format!("Bootstrap image {} has been built: {}\n", built.uuid, built.path.display()))?;
+        if activates { commands::import(&settings, dir, &built.path, true, false) } else { Ok(()) }
     }
 
     fn options(self) -> Result<Options> {
@@ -258,7 +284,8 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Options> {
-        let Command::Build(build) = FuelBootstrap::try_parse_from(words).unwrap().bootstrap.command;
+        let command = FuelBootstrap::try_parse_from(words).unwrap().bootstrap.command;
+        let Command::Build(build) = command else { panic!("{command:?}") };
         build.options()
     }
 

@@ -11,10 +11,15 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::master::config::is_kernel_text;
 use crate::request::{Secret, YamlFault, yaml};
 
+use super::cobbler;
 use super::repository::{self, Repository};
+use super::store::Store;
 
 /// Where the settings are looked for, in this order; the second is upstream's place.
 pub const FILES: [&str; 2] = ["/etc/bedplate/bootstrap.yaml", "/etc/fuel-bootstrap-cli/fuel_bootstrap_cli.yaml"];
+
+/// In the folder of a master, before [`FILES`].
+pub const OF_MASTER: &str = "bootstrap.yaml";
 
 /// Keys that are there for other programs of Fuel, or that mean nothing here.
 const IGNORED: [(&str, &str); 2] = [
@@ -115,9 +120,11 @@ pub struct Settings {
     /// `agent_packages`: the folder with the packages of the agent; `debs` below `scripts` where none is given.
     pub agent_packages: Option<PathBuf>,
     /// `bootstrap_images_dir`: where imported images are kept.
-    pub bootstrap_images_dir: PathBuf,
+    pub bootstrap_images_dir: Option<PathBuf>,
     /// `active_bootstrap_symlink`: names the active one; `active_bootstrap` in that folder where none is given.
     pub active_bootstrap_symlink: Option<PathBuf>,
+    /// `cobbler`: where activation is registered.
+    pub cobbler: Option<cobbler::Settings>,
 }
 
 impl Default for Settings {
@@ -147,29 +154,46 @@ impl Default for Settings {
             build_dir: "/var/lib/bedplate/build".into(),
             scripts: "/usr/share/bedplate/bootstrap".into(),
             agent_packages: None,
-            bootstrap_images_dir: "/var/www/nailgun/bootstraps".into(),
+            bootstrap_images_dir: None,
             active_bootstrap_symlink: None,
+            cobbler: None,
         }
     }
 }
 
 impl Settings {
-    /// Reads a file, or without a name the first of [`FILES`] that is there; without any the default.
-    /// Beside it come warnings.
+    /// Reads a file. Beside the settings come warnings.
     ///
     /// # Errors
-    /// `Usage` when a named file is absent, or the file is not YAML, has an unknown key or a wrong value.
-    pub fn read(file: Option<&Path>) -> Result<(Self, Vec<String>)> {
-        let path = match file {
-            Some(path) => path,
-            None => match FILES.iter().map(Path::new).find(|path| path.exists()) {
-                Some(path) => path,
-                None => return Ok((Self::default(), Vec::new())),
-            },
-        };
+    /// `Usage` when it is absent, is not YAML, has an unknown key or a wrong value.
+    pub fn read(path: &Path) -> Result<(Self, Vec<String>)> {
         let reading = || format!("reading {}", path.display());
         let text = std::fs::read_to_string(path).context(Kind::Usage, reading)?;
         Self::parse(&text).map_err(|error| error.within(reading()))
+    }
+
+    /// Reads `bootstrap.yaml` of a master's folder, else the first of [`FILES`] that is there; without any the default.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of_master(dir: &Path) -> Result<(Self, Vec<String>)> {
+        match Self::file_of(dir) {
+            Some(path) => Self::read(&path),
+            None => Ok((Self::default(), Vec::new())),
+        }
+    }
+
+    /// The file that a master with this folder reads.
+    #[must_use]
+    pub fn file_of(dir: &Path) -> Option<PathBuf> {
+        std::iter::once(dir.join(OF_MASTER)).chain(FILES.map(PathBuf::from)).find(|path| path.exists())
+    }
+
+    /// Where images are kept: `bootstraps` in the master's folder where nothing is said.
+    #[must_use]
+    pub fn store(&self, dir: &Path) -> Store {
+        let folder = self.bootstrap_images_dir.clone().unwrap_or_else(|| dir.join("bootstraps"));
+        Store::new(folder, self.active_bootstrap_symlink.clone())
     }
 
     /// Reads settings, and tells of keys that have no effect.
@@ -235,8 +259,13 @@ impl Settings {
             "build_dir" => self.build_dir = take(value)?,
             "scripts" => self.scripts = take(value)?,
             "agent_packages" => self.agent_packages = path(value)?,
-            "bootstrap_images_dir" => self.bootstrap_images_dir = take(value)?,
+            "bootstrap_images_dir" => self.bootstrap_images_dir = path(value)?,
             "active_bootstrap_symlink" => self.active_bootstrap_symlink = path(value)?,
+            "cobbler" => {
+                let settings: cobbler::Settings = take(value)?;
+                settings.check()?;
+                self.cobbler = Some(settings);
+            }
             _ => return Err("unknown key".to_owned()),
         }
         Ok(())
@@ -403,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_named_file_must_be_there() {
-        let error = Settings::read(Some(Path::new("/nonexistent.yaml"))).unwrap_err();
+        let error = Settings::read(Path::new("/nonexistent.yaml")).unwrap_err();
         assert_eq!(error.to_string(), "reading /nonexistent.yaml: No such file or directory (os error 2)");
     }
 }

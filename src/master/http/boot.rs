@@ -90,7 +90,8 @@ async fn grub_configuration(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    images::serve(master.0, GRUB_CONFIGURATION.to_owned(), method, headers).await
+    let path = master.store.path(GRUB_CONFIGURATION);
+    images::serve(master.0, path, method, headers).await
 }
 
 /// A file beside `shimx64.efi`. Shim asks with two slashes for what lies beside it.
@@ -104,5 +105,6 @@ async fn boot_loader(
     if !images::is_file_name(name) {
         return Err(Refusal::absent("no such boot loader"));
     }
-    images::serve(master, format!("{LOADERS}/{name}"), method, headers).await
+    let path = master.store.path(&format!("{LOADERS}/{name}"));
+    images::serve(master, path, method, headers).await
 }

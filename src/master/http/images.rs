@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use super::blocking;
 use super::range::{Part, names_tag, part};
 use crate::error::{Context as _, Kind};
+use crate::master::bootstraps::metadata::{ImageId, Part as ImagePart};
 use crate::master::refusal::Refusal;
 use crate::master::state::Master;
 
@@ -26,7 +27,10 @@ const CHUNK: u64 = 128 << 10;
 
 pub(super) fn routes() -> Router<Arc<Master>> {
     // axum answers HEAD through GET handlers and drops the body.
-    Router::new().route("/bootstrap/{name}", get(bootstrap_file)).route("/targetimages/{name}", get(target_image))
+    Router::new()
+        .route("/bootstrap/{name}", get(bootstrap_file))
+        .route("/bootstraps/{id}/{name}", get(image_file))
+        .route("/targetimages/{name}", get(target_image))
 }
 
 async fn bootstrap_file(
@@ -38,7 +42,22 @@ async fn bootstrap_file(
     if !matches!(name.as_str(), "vmlinuz" | "initrd.img" | "root.squashfs") {
         return Err(Refusal::absent("the bootstrap has vmlinuz, initrd.img and root.squashfs"));
     }
-    serve(master, format!("bootstrap/{name}"), method, headers).await
+    let path = master.store.path(&format!("bootstrap/{name}"));
+    serve(master, path, method, headers).await
+}
+
+/// A file of a bootstrap image, the active one or another: nodes go on with what they began with.
+async fn image_file(
+    State(master): State<Arc<Master>>,
+    Path((id, name)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (Ok(id), Some(part)) = (id.parse::<ImageId>(), ImagePart::of_file(&name)) else {
+        return Err(Refusal::absent("a bootstrap image has vmlinuz, initrd.img and root.squashfs"));
+    };
+    let path = master.images.folder().join(id.as_str()).join(part.file());
+    serve(master, path, method, headers).await
 }
 
 async fn target_image(
@@ -50,7 +69,8 @@ async fn target_image(
     if !is_file_name(&name) {
         return Err(Refusal::absent("no such image"));
     }
-    serve(master, format!("targetimages/{name}"), method, headers).await
+    let path = master.store.path(&format!("targetimages/{name}"));
+    serve(master, path, method, headers).await
 }
 
 /// One path component that is neither hidden nor a way out.
@@ -59,14 +79,14 @@ pub(in crate::master) fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.bytes().all(is_letter)
 }
 
-/// Answers with a file of the master's folder.
+/// Answers with a file.
 pub(super) async fn serve(
     master: Arc<Master>,
-    relative: String,
+    path: PathBuf,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (file, meta) = blocking(master, move |master| open(&master.store.path(&relative))).await?;
+    let (file, meta) = blocking(master, move |_| open(&path)).await?;
     let length = meta.len();
     let tag = tag(&meta);
     let modified = http_date(&meta);
