@@ -26,6 +26,13 @@ use support::planning;
 
 /// Each schema's name and content.
 fn schemas() -> BTreeMap<&'static str, Value> {
+    let mut schemas = schemas_of_agent();
+    #[cfg(feature = "master")]
+    schemas.extend(bootstraps::schemas());
+    schemas
+}
+
+fn schemas_of_agent() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("provision", bedplate::request::schema()),
         (
@@ -254,6 +261,13 @@ fn erasures() -> Documents {
 
 /// Everything that must be valid, by schema.
 fn documents() -> BTreeMap<&'static str, Documents> {
+    let mut documents = documents_of_agent();
+    #[cfg(feature = "master")]
+    documents.extend(bootstraps::documents());
+    documents
+}
+
+fn documents_of_agent() -> BTreeMap<&'static str, Documents> {
     BTreeMap::from([
         ("provision", requests()),
         ("plan", plans()),
@@ -348,4 +362,100 @@ fn validate(python: &Path, cases: &[(&str, &str, Value)]) -> Vec<Option<String>>
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "schemas.py: {}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the master says of bootstrap images.
+#[cfg(feature = "master")]
+mod bootstraps {
+    use bedplate::master::bootstraps::Imported;
+    use bedplate::master::bootstraps::activation::Activation;
+    use bedplate::master::bootstraps::metadata::ImageId;
+    use bedplate::master::bootstraps::settings::Settings;
+    use bedplate::master::bootstraps::store::{List, Listed, Status};
+    use bedplate::master::builds::Build;
+    use bedplate::master::images::SettingsView;
+
+    use super::{BTreeMap, Documents, Value, json, of, value};
+
+    pub fn schemas() -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([
+            (
+                "bootstrap-list",
+                of::<List>(
+                    "bootstrap-list",
+                    "Bedplate bootstrap images",
+                    "What `bedplate-master bootstrap list --json` writes: all bootstrap images of a master.",
+                ),
+            ),
+            (
+                "bootstrap-import",
+                of::<Imported>(
+                    "bootstrap-import",
+                    "Bedplate import of a bootstrap image",
+                    "What `bedplate-master bootstrap import --json` writes.",
+                ),
+            ),
+            (
+                "bootstrap-activation",
+                of::<Activation>(
+                    "bootstrap-activation",
+                    "Bedplate activation of a bootstrap image",
+                    "What `bedplate-master bootstrap activate --json` and `rollback --json` write: what is active now.",
+                ),
+            ),
+            (
+                "bootstrap-build",
+                of::<Build>(
+                    "bootstrap-build",
+                    "Bedplate build of a bootstrap image",
+                    "What a master answers of the build that goes on, or of the last one.",
+                ),
+            ),
+            (
+                "bootstrap-settings",
+                of::<SettingsView>(
+                    "bootstrap-settings",
+                    "Bedplate settings of bootstrap images",
+                    "What a master answers of its settings for the next build.",
+                ),
+            ),
+        ])
+    }
+
+    fn id() -> ImageId {
+        "11111111-1111-4111-8111-111111111111".parse().unwrap()
+    }
+
+    pub fn documents() -> BTreeMap<&'static str, Documents> {
+        let image = |status, problem: Option<&str>| Listed {
+            uuid: id().to_string(),
+            label: "a label".to_owned(),
+            status,
+            bytes: problem.is_none().then_some(7),
+            problem: problem.map(str::to_owned),
+        };
+        let images = vec![
+            image(Status::Active, None),
+            image(Status::Previous, Some("there is no vmlinuz")),
+            image(Status::Inactive, None),
+        ];
+        let computed = vec!["modules.rootfs.raw_sha256".to_owned()];
+        let imported = Imported { uuid: id(), label: "a label".to_owned(), computed };
+        let none = Activation { active: None, previous: Some(id()), cobbler: true };
+        let build: Build = serde_json::from_value(json!({
+            "state": "failed", "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z", "phase": "system",
+            "doing": "installing", "phases_done": 3, "phases": 13, "uuid": null, "activated": false, "error": "x", "advice": null,
+        }))
+        .unwrap();
+        let (settings, _) =
+            Settings::parse("packages: [vim]\nrepos: [{uri: 'http://a', suite: b, section: c}]\n").unwrap();
+        let one = |what: &str, document: Value| vec![(what.to_owned(), document)];
+        BTreeMap::from([
+            ("bootstrap-list", one("every status", value(&List { images }))),
+            ("bootstrap-import", one("an import", value(&imported))),
+            ("bootstrap-activation", one("a roll-back", value(&none))),
+            ("bootstrap-build", one("a failure", value(&build))),
+            ("bootstrap-settings", one("settings", value(&SettingsView::from(settings)))),
+        ])
+    }
 }

@@ -8,6 +8,7 @@
 //! | `node` | a node's record and its life; pure |
 //! | `bootstrap` | which mode of the bootstrap is started, with the digest of what it fetches |
 //! | `bootstraps/` | bootstrap images: their metadata, where they are kept, which one is active |
+//! | `images`, `builds` | what operators do with bootstrap images; builds of them in the background |
 //! | `boots`, `discovery`, `runs`, `release`, `orders`, `watchdog` | what a call does, by what it is about |
 //! | `profile`, `compose`, `allocate` | from a profile and a machine to a provision.json; pure |
 //! | `scripts` | what iPXE and GRUB are told; pure |
@@ -20,6 +21,7 @@ mod allocate;
 mod boots;
 mod bootstrap;
 pub mod bootstraps;
+pub mod builds;
 pub mod cli;
 mod client;
 mod compose;
@@ -29,6 +31,7 @@ mod dnsmasq;
 mod events;
 mod http;
 mod ident;
+pub mod images;
 mod node;
 mod orders;
 mod profile;

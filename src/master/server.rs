@@ -95,12 +95,17 @@ impl Server {
         let mut terminate = signal(SignalKind::terminate()).context(Kind::Bug, || "waiting for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context(Kind::Bug, || "waiting for SIGINT")?;
         let watchdog = tokio::spawn(watch(Arc::clone(&self.master)));
+        let builds = Arc::clone(&self.master.builds);
         tokio::select! {
             () = accept(&self.listener, http::routes(self.master)) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         watchdog.abort();
+        // A build that is cut off in the middle would be found out at the next start alone.
+        if let Err(cause) = tokio::task::spawn_blocking(move || builds.stop()).await {
+            error!("ending the build that goes on: {cause}");
+        }
         info!("stopped");
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::sys::clock;
 
 use super::bootstraps::settings::Settings;
 use super::bootstraps::store::Store as Images;
+use super::builds::Builds;
 use super::config::Config;
 use super::events::RunLog;
 use super::ident::Mac;
@@ -43,6 +44,8 @@ pub(crate) struct Master {
     pub(crate) drafts: Mutex<Drafts>,
     /// Bootstrap images.
     pub(crate) images: Images,
+    /// Builds of them.
+    pub(crate) builds: Arc<Builds>,
     index: Mutex<Index>,
 }
 
@@ -90,6 +93,7 @@ impl Master {
         let (settings, warnings) = Settings::of_master(root)?;
         warnings.iter().for_each(|warning| warn!("{warning}"));
         let images = settings.store(root);
+        let builds = Builds::open(store.path("builds"))?;
         let operator = TokenDigest::of(store.operator_token()?.reveal());
         let mut index = Index::default();
         for name in store.names("nodes")?.iter().filter(|name| name.ends_with(".json")) {
@@ -105,7 +109,7 @@ impl Master {
         info!("{} nodes and {} strangers in {}", index.nodes.len(), index.strangers.len(), root.display());
         let url = url.trim_end_matches('/').to_owned();
         store.publish(GRUB_CONFIGURATION, scripts::grub_first(&url)?.as_bytes())?;
-        Ok(Self { store, config, url, operator, drafts: Mutex::default(), images, index: Mutex::new(index) })
+        Ok(Self { store, config, url, operator, drafts: Mutex::default(), images, builds, index: Mutex::new(index) })
     }
 
     /// The index, locked. Never wait for a node while holding it.

@@ -43,14 +43,14 @@ impl Store {
                 .context(Kind::Usage, || format!("creating {}", path.display()))
         };
         folder("", 0o755)?;
-        for name in ["nodes", "documents", "strangers", "events", "requests", "profiles"] {
+        for name in ["nodes", "documents", "strangers", "events", "requests", "profiles", "builds"] {
             folder(name, 0o700)?;
         }
         for name in ["bootstrap", "targetimages", "loaders", "loaders/grub"] {
             folder(name, 0o755)?;
         }
         let store = Self { root: root.to_owned(), _lock: lock(root)? };
-        for name in ["", "nodes", "documents", "strangers", "events", "requests", "loaders/grub"] {
+        for name in ["", "nodes", "documents", "strangers", "events", "requests", "loaders/grub", "builds"] {
             store.sweep(&root.join(name))?;
         }
         Ok(store)

@@ -8,6 +8,7 @@ mod bootstraps;
 mod crash;
 mod discovery;
 mod files;
+mod images;
 mod lifecycle;
 mod release;
 mod support;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod boot;
+mod bootstraps;
 mod images;
 mod nailgun;
 mod operator;
@@ -35,6 +36,7 @@ pub(super) fn routes(master: Arc<Master>) -> Router {
         .merge(nailgun::routes())
         .merge(agent::routes())
         .merge(operator::routes())
+        .merge(bootstraps::routes())
         .fallback(|| async { Refusal::absent("no such page") })
         .method_not_allowed_fallback(|| async {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take this method")

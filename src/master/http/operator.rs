@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Arc<Master>> {
 impl Caller {
     /// # Errors
     /// 401 without the operator's token.
-    fn operator(&self, master: &Master) -> Result<(), Refusal> {
+    pub(super) fn operator(&self, master: &Master) -> Result<(), Refusal> {
         if self.token.as_ref() == Some(&master.operator) {
             return Ok(());
         }
@@ -72,7 +72,7 @@ async fn plan(
     body: Body,
 ) -> Result<Json<Shown>, Refusal> {
     caller.operator(&master)?;
-    let order: PlanOrder = order(body).await?;
+    let order: PlanOrder = order(body, ORDER_LIMIT).await?;
     blocking(master, move |master| master.show_plan(&key, &order.profile).map(Json)).await
 }
 
@@ -92,12 +92,16 @@ async fn release(
     body: Body,
 ) -> Result<Json<Summary>, Refusal> {
     caller.operator(&master)?;
-    let order: ReleaseOrder = order(body).await?;
+    let order: ReleaseOrder = order(body, ORDER_LIMIT).await?;
     blocking(master, move |master| master.arm(&key, &order.draft, order.wipe).map(Json)).await
 }
 
-async fn order<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    let body = read_body(body, ORDER_LIMIT).await?;
+/// Reads an order of at most `limit` bytes.
+///
+/// # Errors
+/// 400 when it is none, and as [`read_body`].
+pub(super) async fn order<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Refusal> {
+    let body = read_body(body, limit).await?;
     serde_json::from_slice(&body).map_err(|error| Refusal::bad(format!("the body is not an order: {error}")))
 }
 
