@@ -5,10 +5,14 @@
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use support::http_server::{Reply, Seen, Server};
 use support::scratch::Scratch;
@@ -180,6 +184,27 @@ fn a_cobbler_that_stays_silent_is_given_up_after_three_attempts() {
         "bedplate: switching network boot off: 3 attempts: calling login of Cobbler: POST {url}: no answer in time"
     );
     assert_eq!(failure(&said), expected);
+}
+
+#[test]
+fn a_run_that_is_to_end_does_not_wait_for_who_is_silent() {
+    let scratch = Scratch::new();
+    let password = private(&scratch, "password", PASSWORD);
+    for backend in ["cobbler", "hook"] {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedplate"));
+        command.args(["netboot", "off", &format!("--{backend}-url"), &url, "--netboot-timeout", "120"]);
+        if backend == "cobbler" {
+            command.args(["--cobbler-user", "u", "--cobbler-password-file", &password, "--netboot-system", "node-1"]);
+        }
+        let mut run = command.env("no_proxy", "*").stderr(Stdio::null()).spawn().unwrap();
+        let _asks = silent.accept().unwrap();
+        let asked_to_end = Instant::now();
+        kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert_eq!(run.wait().unwrap().code(), Some(143), "{backend}");
+        assert!(asked_to_end.elapsed() < Duration::from_secs(20), "{backend}: {:?}", asked_to_end.elapsed());
+    }
 }
 
 #[test]

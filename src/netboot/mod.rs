@@ -14,7 +14,9 @@ use quick_xml::escape::escape;
 
 use crate::error::Result;
 use crate::http::Client;
+use crate::image::Cancel;
 use crate::request::{NetbootBackend, Secret};
+use crate::sys::signal;
 
 pub use choice::{choose, read_secret};
 pub use cobbler::Cobbler;
@@ -54,6 +56,11 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_on() { "on" } else { "off" })
     }
+}
+
+/// Does what may wait for a silent server, unless the process is to end.
+fn aside(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    Cancel::with_flag(signal::cancel_flag()).aside(act)
 }
 
 /// What somebody says, without the secrets that we told it.
@@ -122,12 +129,18 @@ impl Backend {
     ///
     /// # Errors
     /// `Master` when whoever decides is unreachable, refuses, or says otherwise afterwards; `Interrupted` or `Terminated`
-    /// when the process was asked to end between two attempts.
+    /// when the process was asked to end; whether a call that was under way is carried out is then not known.
     pub fn switch(&self, client: &Client, state: State) -> Result<()> {
         match self {
-            Self::Master(it) => master::set(client, it.url.reveal(), it.node, &it.token, state.is_on()),
+            Self::Master(it) => {
+                let (it, client) = (it.clone(), client.clone());
+                aside(move || master::set(&client, it.url.reveal(), it.node, &it.token, state.is_on()))
+            }
             Self::Cobbler(cobbler) => cobbler.switch(client, state),
-            Self::Hook(hook) => hook.switch(client, state),
+            Self::Hook(hook) => {
+                let (hook, client) = (hook.clone(), client.clone());
+                aside(move || hook.switch(&client, state))
+            }
             Self::Tftp(tree) => tree.switch(state),
             Self::None => Ok(()),
         }
