@@ -1,6 +1,7 @@
 //! Waiting for device nodes, which udev makes some time after the kernel has found a device.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
@@ -14,6 +15,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long udevd may take to answer, busy as it may be.
 const PING_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whose turn it is to speak to udevd.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// How long udev's database is waited for.
 const RECORD_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,8 +56,24 @@ pub fn has_noticed() -> Result<()> {
     if !Path::new(CONTROL).exists() {
         return Ok(());
     }
+    // udevd takes one caller at a time and lets no second wait; several disks are written at once.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let timeout = format!("--timeout={}", PING_DEADLINE.as_secs());
-    Call::new(Tool::Udevadm, ["control", "--ping", timeout.as_str()]).run().map(drop)
+    let until = Instant::now() + PING_DEADLINE;
+    loop {
+        match Call::new(Tool::Udevadm, ["control", "--ping", timeout.as_str()]).run() {
+            Ok(_) => return Ok(()),
+            // Another program is its caller at the moment.
+            Err(error) if error.to_string().contains("temporarily unavailable") && Instant::now() < until => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            Err(error) => {
+                // systemd before 241 has no ping: there the end of its whole queue is waited for.
+                log::debug!("{error}");
+                return Call::new(Tool::Udevadm, ["settle", timeout.as_str()]).run().map(drop);
+            }
+        }
+    }
 }
 
 /// Waits a moment until udev's database has these devices: LVM asks it and would wait longer. Nothing else here needs it,
