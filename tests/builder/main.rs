@@ -133,6 +133,25 @@ fn needs_root_nothing_of_a_killed_build_is_left() {
 }
 
 #[test]
+fn ubuntu_differs_in_data_alone() {
+    let ask = |distribution: &str, suite: &str, what: &str| {
+        let script = site::repository().join("packaging/bootstrap/live/inputs.sh");
+        // Which keyring it is makes no difference here; this one every machine with apt has.
+        let values =
+            [("DISTRO", distribution), ("SUITE", suite), ("KERNEL", "generic"), ("KEYRING", "/etc/debian_version")];
+        site::run(Command::new(script).arg(what).envs(values))
+    };
+    let packages = |distribution: &str, suite: &str| {
+        ask(distribution, suite, "packages").lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (debian, ubuntu) = (packages("debian", "bookworm"), packages("ubuntu", "noble"));
+    assert_eq!(debian.difference(&ubuntu).collect::<Vec<_>>(), ["busybox", "linux-image-amd64"]);
+    assert_eq!(ubuntu.difference(&debian).collect::<Vec<_>>(), ["busybox-static", "linux-image-generic"]);
+    assert_eq!(ask("ubuntu", "noble", "distribution"), "ubuntu noble /etc/debian_version\n");
+    assert_eq!(ask("ubuntu", "noble", "dpkg-options"), ask("debian", "bookworm", "dpkg-options"));
+}
+
+#[test]
 fn needs_root_every_file_that_is_missing_is_named() {
     let site = Site::new(Behaviour::Good);
     let line = site.line("none.gpg", SUITE);

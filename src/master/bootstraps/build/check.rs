@@ -161,6 +161,14 @@ fn files(request: &Request) -> Vec<Error> {
     for (key, path) in keys.chain(single.iter().filter_map(|(key, path)| Some((*key, path.as_ref()?)))) {
         want(key, path, &fs::Metadata::is_file, "a file");
     }
+    // It becomes a word of a line of apt's sources.
+    let is_word = |path: &Path| path.is_absolute() && !path.to_string_lossy().contains([' ', ']', '\n']);
+    if let Some(path) = settings.keyring.as_ref().filter(|path| !is_word(path)) {
+        faults.push(Error::new(
+            Kind::Usage,
+            format!("keyring: {}: expected an absolute path without blanks", path.display()),
+        ));
+    }
     let lines = settings.extra_dirs.iter().chain(&settings.certs);
     for path in lines.filter(|path| !path.is_absolute() || path.to_string_lossy().contains('\n')) {
         faults.push(Error::new(Kind::Usage, format!("{}: expected an absolute path in one line", path.display())));
@@ -169,9 +177,12 @@ fn files(request: &Request) -> Vec<Error> {
 }
 
 fn packages_of_agent(folder: &Path) -> Result<Vec<PathBuf>> {
-    let reading = || format!("agent_packages: {}", folder.display());
+    let name = folder.display().to_string();
+    let reading = || format!("agent_packages: {name}");
     let advise = |error: Error| error.advise("`make deb` builds them; the package bedplate-master brings them along");
-    let entries = fs::read_dir(folder).context(Kind::Usage, reading).map_err(advise)?;
+    // apt is called with their paths from another folder.
+    let folder = fs::canonicalize(folder).context(Kind::Usage, reading).map_err(advise)?;
+    let entries = fs::read_dir(&folder).context(Kind::Usage, reading).map_err(advise)?;
     let mut debs = Vec::new();
     for entry in entries {
         let path = entry.context(Kind::Usage, reading)?.path();

@@ -88,10 +88,10 @@ impl<'a> Journal<'a> {
 
     /// The last words of a job that failed, those of the tool that carried it left out.
     pub(super) fn last_words(&self) -> String {
-        // mmdebstrap tells by these how it ends after a failure.
+        // By these mmdebstrap and the hook tell how they end after a failure.
         let of_others = |line: &&String| {
             let line = line.trim();
-            !line.is_empty() && !["I: ", "E: ", "W: "].iter().any(|mark| line.starts_with(mark))
+            !line.is_empty() && !["I: ", "E: ", "W: ", "bedplate: "].iter().any(|mark| line.starts_with(mark))
         };
         let lines: Vec<_> = self.tail.iter().filter(of_others).collect();
         let errors: Vec<_> = self.tail.iter().filter(|line| line.starts_with("E: ")).collect();
