@@ -74,6 +74,7 @@ pub struct Run<'a> {
     done: Done,
     mounts: Mounts,
     opened: Vec<Opened>,
+    is_disarmed: bool,
 }
 
 /// Something that a run started to use, and ends to use when it is over.
@@ -87,7 +88,7 @@ impl<'a> Run<'a> {
     /// A run that has not begun.
     #[must_use]
     pub fn new(inputs: Inputs<'a>) -> Self {
-        Self { inputs, done: Done::default(), mounts: Mounts::default(), opened: Vec::new() }
+        Self { inputs, done: Done::default(), mounts: Mounts::default(), opened: Vec::new(), is_disarmed: false }
     }
 
     /// Carries out all steps.
@@ -97,6 +98,10 @@ impl<'a> Run<'a> {
     pub fn carry_out(&mut self, plan: &Plan) -> Result<()> {
         let mut rest = plan.steps.as_slice();
         while let Some(first) = rest.first() {
+            if let Err(error) = self.disarm(plan, first) {
+                self.begin(&first.id(), &first.to_string());
+                return self.record(&first.id(), Instant::now(), Err(error));
+            }
             // Disks do not wait for each other.
             let (now, later) = rest.split_at(together::count(rest));
             if now.len() > 1 {
@@ -111,6 +116,20 @@ impl<'a> Run<'a> {
             rest = later;
         }
         Ok(())
+    }
+
+    /// Before the first disk is erased none of those that will be may start its old system any more.
+    fn disarm(&mut self, plan: &Plan, next: &Step) -> Result<()> {
+        if self.is_disarmed || !matches!(next, Step::EraseDisk { .. }) {
+            return Ok(());
+        }
+        self.is_disarmed = true;
+        self.done.is_destructive = true;
+        let erased = plan.steps.iter().filter_map(|step| match step {
+            Step::EraseDisk { disk, .. } => Some(disk),
+            _ => None,
+        });
+        signal::check().and_then(|()| partition::disarm(erased))
     }
 
     /// Carries out steps that have nothing to do with each other at the same time. Their events are told as they happen;

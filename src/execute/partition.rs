@@ -1,6 +1,7 @@
 //! Disks: signatures erased, partition tables written.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -23,6 +24,18 @@ pub fn claim(disk: &DiskIdentity) -> Result<ClaimedDisk> {
         return Err(Error::new(Kind::Refused, format!("disk {} changed while it was opened", disk.device)));
     }
     Ok(claimed)
+}
+
+/// Takes the boot code off disks that are about to be erased, off all of them before the first one is: a system that starts
+/// from one disk and is half gone from another would stop at the prompt of its boot loader, and not come back by PXE.
+pub fn disarm<'a>(disks: impl Iterator<Item = &'a DiskIdentity>) -> Result<()> {
+    let mut claimed = disks.map(|disk| Ok((disk, claim(disk)?))).collect::<Result<Vec<_>>>()?;
+    let what = |disk: &DiskIdentity| format!("taking the boot code off {}", disk.device);
+    for (disk, it) in &mut claimed {
+        // The rest of the first sector still shows a table to whoever looks: nothing else is lost yet.
+        it.file().write_all(&boot::handover_stub()).context(Kind::Medium, || what(disk))?;
+    }
+    claimed.into_iter().try_for_each(|(disk, it)| it.finish().map_err(|error| error.within(what(disk))))
 }
 
 /// Erases what identifies the content of one partition of a disk whose table stays.
