@@ -15,3 +15,4 @@ mod pull;
 mod push;
 mod reinstall;
 mod seed_flow;
+mod storage;

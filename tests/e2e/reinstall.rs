@@ -339,7 +339,7 @@ impl Story<'_> {
 
     fn gets_a_new_disk(&mut self, before: &Before) {
         let (half, spare) = (&self.disks.half, &self.disks.spare);
-        self.node.pull_out(half);
+        self.node.pull_out(half.serial());
         wait::until("the kernel to let go of the disk", Deadline::cpu(10), || {
             (self.root.run(&format!("test ! -e /dev/{}", half.by_id()), 10).code == 0).then_some(())
         });

@@ -11,8 +11,22 @@ use sha2::{Digest as _, Sha256};
 
 const MIB: u64 = 1 << 20;
 
+/// Errors are the guest's affair; by default QEMU holds a machine still whose disk has no space.
+const REPORT: &str = ",werror=report,rerror=report";
+
 /// What is compared at a time.
 const BLOCK: usize = 64 * 1024;
+
+/// What a disk is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    Virtio,
+    /// A disk of the machine's virtio-scsi controller.
+    Scsi,
+    /// One of the four places of the machine's IDE controller, which the kernel drives as it drives SATA.
+    Ata,
+    Nvme,
+}
 
 /// A disk of a machine.
 #[derive(Debug, Clone)]
@@ -20,6 +34,8 @@ pub struct Disk {
     serial: String,
     path: PathBuf,
     size: u64,
+    bus: Bus,
+    sector: u32,
 }
 
 impl Disk {
@@ -31,7 +47,39 @@ impl Disk {
         let size = mib * MIB;
         let file = File::create(&path).unwrap_or_else(|error| panic!("creating {}: {error}", path.display()));
         file.set_len(size).expect("a sparse file can have any size");
-        Self { serial: serial.to_owned(), path, size }
+        Self { serial: serial.to_owned(), path, size, bus: Bus::Virtio, sector: 512 }
+    }
+
+    /// The same on another bus.
+    pub fn on(mut self, bus: Bus) -> Self {
+        self.bus = bus;
+        self
+    }
+
+    /// The same with logical sectors of so many bytes; virtio and SCSI alone.
+    pub fn with_sectors(mut self, bytes: u32) -> Self {
+        self.sector = bytes;
+        self
+    }
+
+    /// What it is connected to.
+    pub fn bus(&self) -> Bus {
+        self.bus
+    }
+
+    /// QEMU's device for it over the block node `node`.
+    pub fn device(&self, node: &str) -> String {
+        let serial = &self.serial;
+        let sectors = match self.sector {
+            512 => String::new(),
+            bytes => format!(",logical_block_size={bytes},physical_block_size={bytes}"),
+        };
+        match self.bus {
+            Bus::Virtio => format!("virtio-blk-pci,drive={node},id={serial},serial={serial}{sectors}{REPORT}"),
+            Bus::Scsi => format!("scsi-hd,bus=scsi0.0,drive={node},id={serial},serial={serial}{sectors}{REPORT}"),
+            Bus::Ata => format!("ide-hd,drive={node},id={serial},serial={serial}"),
+            Bus::Nvme => format!("nvme,drive={node},id={serial},serial={serial}"),
+        }
     }
 
     /// A disk with known data in its first and last mebibyte and at every sixteenth between them, and without the boot
@@ -67,7 +115,14 @@ impl Disk {
 
     /// The by-id link that udev makes for it, without `/dev/`.
     pub fn by_id(&self) -> String {
-        format!("disk/by-id/virtio-{}", self.serial)
+        let vendor = match self.bus {
+            Bus::Virtio => "virtio",
+            Bus::Scsi => "scsi-0QEMU_QEMU_HARDDISK",
+            Bus::Ata => "ata-QEMU_HARDDISK",
+            Bus::Nvme => "nvme-QEMU_NVMe_Ctrl",
+        };
+        let joint = if self.bus == Bus::Virtio { '-' } else { '_' };
+        format!("disk/by-id/{vendor}{joint}{}", self.serial)
     }
 
     /// SHA-256 over all blocks that are not all zero, each with its place: equal exactly when every byte is equal.

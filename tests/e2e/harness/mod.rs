@@ -7,6 +7,7 @@
 //! | [`vm`], [`accel`], [`slots`] | a QEMU machine, how it is run, how many at a time |
 //! | [`serial`], [`qmp`] | its console and its control socket |
 //! | [`disk`] | disks as sparse files, their content's digest, the canary |
+//! | [`write_log`] | what a disk was told, as QEMU recorded it |
 //! | [`http`] | a server with routes, a request log and faults |
 //! | [`ssh`] | the ssh client |
 //! | [`syslog`] | a receiver of remote logs |
@@ -45,3 +46,4 @@ pub mod ssh;
 pub mod syslog;
 pub mod vm;
 pub mod wait;
+pub mod write_log;

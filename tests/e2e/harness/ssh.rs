@@ -53,12 +53,20 @@ pub struct Ssh {
     host: String,
     port: u16,
     key: KeyPair,
+    shared: Option<PathBuf>,
 }
 
 impl Ssh {
     /// A login as `user` through a port of a host.
     pub fn new(user: &str, host: &str, port: u16, key: &KeyPair) -> Self {
-        Self { user: user.to_owned(), host: host.to_owned(), port, key: key.clone() }
+        Self { user: user.to_owned(), host: host.to_owned(), port, key: key.clone(), shared: None }
+    }
+
+    /// The same with one connection for all commands, which ends a minute after the last of them: a key exchange costs a
+    /// guest more than most commands do.
+    pub fn shared(mut self) -> Self {
+        self.shared = Some(std::env::temp_dir().join(format!("bedplate-{}-{}.ssh", std::process::id(), self.port)));
+        self
     }
 
     /// The whole command line of a login, for people.
@@ -82,6 +90,10 @@ impl Ssh {
     fn command(&self, script: &str) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]);
+        if let Some(socket) = &self.shared {
+            command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o"]);
+            command.arg(format!("ControlPath={}", socket.display()));
+        }
         command
             .args(["-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=10"])
             .args(self.arguments())

@@ -16,7 +16,7 @@ use super::scenario::Scenario;
 use super::serial::{Line, Mark, Serial};
 use super::slots::{self, Slots};
 use super::ssh::{self, KeyPair, Ssh};
-use super::wait::Deadline;
+use super::wait::{self, Deadline};
 
 /// The guest's address on QEMU's user network: the first that its DHCP server gives.
 pub const GUEST: &str = "10.0.2.15";
@@ -41,6 +41,7 @@ pub struct Description {
     boot_file: Option<String>,
     port: Option<Port>,
     has_decoy: bool,
+    has_scsi: bool,
     is_kept: bool,
 }
 
@@ -68,6 +69,7 @@ impl Description {
             boot_file: None,
             port: None,
             has_decoy: false,
+            has_scsi: false,
             is_kept: false,
         }
     }
@@ -106,6 +108,12 @@ impl Description {
     /// One more network card, which the kernel finds first, on a network with a DHCP server that leads nowhere.
     pub fn decoy_card(mut self) -> Self {
         self.has_decoy = true;
+        self
+    }
+
+    /// A virtio-scsi controller, for SCSI disks from the start or later.
+    pub fn scsi(mut self) -> Self {
+        self.has_scsi = true;
         self
     }
 
@@ -179,13 +187,16 @@ impl Description {
         let first = if self.boot_file.is_some() || self.port.is_some() { ",bootindex=0" } else { "" };
         add("-device", format!("virtio-net-pci,netdev=net0,mac={}{first}", self.mac));
         add("-device", "virtio-rng-pci".to_owned());
+        if self.has_scsi {
+            add("-device", "virtio-scsi-pci,id=scsi0".to_owned());
+        }
         for (number, disk) in self.disks.iter().enumerate() {
-            let (path, serial) = (disk.path().display(), disk.serial());
+            let path = disk.path().display();
             // The host's crash is not what is tested: no flush goes to the host's disk.
             add("-drive", format!("if=none,id=disk{number},file={path},format=raw,cache=unsafe,discard=unmap"));
             let order =
                 if number + 1 < self.disks.len() { format!(",bootindex={}", number + 1) } else { String::new() };
-            add("-device", format!("virtio-blk-pci,drive=disk{number},id={serial},serial={serial}{order}"));
+            add("-device", format!("{}{order}", disk.device(&format!("disk{number}"))));
         }
         arguments.push("-nodefaults".to_owned());
         arguments
@@ -275,10 +286,38 @@ impl Vm {
         seen
     }
 
-    /// Asks the running system to let go of a disk, and takes it out.
+    /// Asks the running system to let go of a device, and takes it out.
     #[track_caller]
-    pub fn pull_out(&mut self, disk: &Disk) {
-        self.qmp.execute("device_del", json!({"id": disk.serial()}));
+    pub fn pull_out(&mut self, id: &str) {
+        self.qmp.execute("device_del", json!({"id": id}));
+    }
+
+    /// Adds a block node, in QEMU's words, under this name.
+    #[track_caller]
+    pub fn add_node(&mut self, name: &str, mut node: serde_json::Value) {
+        node["node-name"] = json!(name);
+        self.qmp.execute("blockdev-add", node);
+    }
+
+    /// Removes a block node; its file is closed then.
+    #[track_caller]
+    pub fn remove_node(&mut self, name: &str) {
+        // The device above it goes when the guest lets go of it, which takes a moment.
+        wait::until(&format!("block node {name} to be free"), Deadline::cpu(15), || {
+            self.qmp.attempt("blockdev-del", json!({"node-name": name})).ok()
+        });
+    }
+
+    /// Plugs in a device, in the words of QEMU's command line.
+    #[track_caller]
+    pub fn plug_in(&mut self, words: &str) {
+        let mut parts = words.split(',');
+        let mut arguments = json!({"driver": parts.next()});
+        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+            arguments[key] =
+                value.parse::<u64>().ok().filter(|_| key.ends_with("size")).map_or(json!(value), |it| json!(it));
+        }
+        self.qmp.execute("device_add", arguments);
     }
 
     /// Presses the reset button.
