@@ -20,7 +20,7 @@ packages=(
     # virtual machines and their network
     qemu-system-x86 qemu-utils ipxe-qemu seabios ovmf dnsmasq-base openssh-client iproute2 pxelinux syslinux-common
     # lint, and the validator of the schemas
-    shellcheck python3-jsonschema
+    shellcheck python3-jsonschema genisoimage
 )
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -44,7 +44,7 @@ pub enum Command {
     /// Write images, and nothing else
     Copyimage(StageArgs),
     /// Write the config drive, and nothing else
-    Configdrive(StageArgs),
+    Configdrive(ConfigdriveArgs),
     /// Write fstab and install the boot loader, and nothing else
     Bootloader(StageArgs),
     /// Re-read the machine and compare it with a saved plan
@@ -108,6 +108,17 @@ pub struct StageArgs {
     /// Where the report and the events go.
     #[command(flatten)]
     pub telling: TellingArgs,
+}
+
+/// Options of `configdrive`.
+#[derive(Debug, Args)]
+pub struct ConfigdriveArgs {
+    /// Those of every stage.
+    #[command(flatten)]
+    pub stage: StageArgs,
+    /// Write the file system to this file, or its files to this folder, and touch no disk
+    #[arg(long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options that runs and stages share: where they tell what they do, and how.

@@ -71,7 +71,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Provision(args) => return provision(args, &settings, &client()?),
         Command::Partition(args) => return stage(args, Stage::Partition, &settings, &client()?),
         Command::Copyimage(args) => return stage(args, Stage::CopyImage, &settings, &client()?),
-        Command::Configdrive(args) => return stage(args, Stage::ConfigDrive, &settings, &client()?),
+        Command::Configdrive(args) => match args.output {
+            None => return stage(args.stage, Stage::ConfigDrive, &settings, &client()?),
+            Some(output) => {
+                let document = read_request(&args.stage.file)?;
+                let templates = args.stage.telling.templates;
+                commands::config_drive::run(&document, templates.as_deref(), &output, &client()?)?;
+            }
+        },
         Command::Bootloader(args) => return stage(args, Stage::BootLoader, &settings, &client()?),
         Command::Verify(args) => commands::verify::run(&args)?,
         Command::WriteImage(mut options) => {

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bedplate::configdrive::{ConfigDrive, LABEL, fat_image};
+use bedplate::configdrive::{ConfigDrive, check_prebuilt, fat_image, iso_image};
+use bedplate::request::{DriveFileSystem, DriveForm};
 use bedplate::units::{Bytes, SectorSize};
 use time::OffsetDateTime;
 
 const VOLUME_ID: u32 = 0x1234_ABCD;
+const LABEL: &str = DriveForm::NoCloud.label();
 
 /// Four files, one of them of many clusters.
 fn drive() -> ConfigDrive {
@@ -19,7 +21,7 @@ fn drive() -> ConfigDrive {
         ("user-data", long),
         ("vendor-data", Vec::new()),
     ];
-    ConfigDrive { files: files.map(|(name, content)| (name.to_owned(), content)).into() }
+    ConfigDrive { files: files.map(|(name, content)| (name.to_owned(), content)).into(), prebuilt: None }
 }
 
 fn made() -> OffsetDateTime {
@@ -45,9 +47,9 @@ fn written(name: &str, image: &[u8]) -> PathBuf {
 /// Checks an image of 20 MiB, as the config drive's partition is.
 fn check(sector_size: SectorSize, file: &str) {
     let drive = drive();
-    let image = fat_image(&drive, Bytes::mib(20), sector_size, VOLUME_ID, made()).unwrap();
+    let image = fat_image(&drive, Bytes::mib(20), sector_size, LABEL, VOLUME_ID, made()).unwrap();
     assert_eq!(image.len(), 20 << 20);
-    assert_eq!(image, fat_image(&drive, Bytes::mib(20), sector_size, VOLUME_ID, made()).unwrap());
+    assert_eq!(image, fat_image(&drive, Bytes::mib(20), sector_size, LABEL, VOLUME_ID, made()).unwrap());
     let path = written(file, &image);
     let path = path.to_str().unwrap();
 
@@ -78,7 +80,7 @@ fn image_with_sectors_of_4096_bytes_is_sound_and_holds_every_file() {
 #[test]
 fn too_small_or_uneven_size_is_refused_by_name() {
     let refused =
-        |size, sector_size| fat_image(&drive(), size, sector_size, VOLUME_ID, made()).unwrap_err().to_string();
+        |size, sector_size| fat_image(&drive(), size, sector_size, LABEL, VOLUME_ID, made()).unwrap_err().to_string();
     let uneven = refused(Bytes::new((20 << 20) + 512), SectorSize::B4096);
     assert_eq!(uneven, "making the config drive in 20972032 bytes with sectors of 4096 bytes: the last sector is cut");
     let full = refused(Bytes::mib(1), SectorSize::B512);
@@ -88,4 +90,69 @@ fn too_small_or_uneven_size_is_refused_by_name() {
     );
     refused(Bytes::ZERO, SectorSize::B512);
     refused(Bytes::kib(4), SectorSize::B4096);
+}
+
+/// A tree as OpenStack has it, with a file of many blocks.
+fn tree() -> ConfigDrive {
+    let ConfigDrive { files, .. } = drive();
+    let [_, _, long, _]: [Vec<u8>; 4] = files.into_values().collect::<Vec<_>>().try_into().unwrap();
+    let files = [("meta_data.json", b"{}".to_vec()), ("network_data.json", Vec::new()), ("user_data", long)];
+    let files = files.map(|(name, content)| (format!("openstack/latest/{name}"), content));
+    ConfigDrive { files: files.into(), prebuilt: None }
+}
+
+#[test]
+fn iso9660_has_label_identity_and_every_file_for_root_alone() {
+    for (drive, form, name) in
+        [(drive(), DriveForm::NoCloud, "cidata.iso"), (tree(), DriveForm::OpenStack, "config-2.iso")]
+    {
+        let image = iso_image(&drive, Bytes::mib(20), form.label(), VOLUME_ID, made()).unwrap();
+        assert_eq!(image, iso_image(&drive, Bytes::mib(20), form.label(), VOLUME_ID, made()).unwrap());
+        let path = written(name, &image);
+        let path = path.to_str().unwrap();
+        let found = String::from_utf8(tool("blkid", &["-p", "-o", "export", path])).unwrap();
+        let uuid = format!("UUID={}", DriveFileSystem::Iso9660.uuid(VOLUME_ID));
+        for expected in ["TYPE=iso9660", &format!("LABEL={}", form.label()), &uuid] {
+            assert!(found.lines().any(|line| line == expected), "{expected}: {found}");
+        }
+        for (name, content) in &drive.files {
+            let shown = tool("isoinfo", &["-R", "-i", path, "-x", &format!("/{name}")]);
+            assert!(shown == *content, "{name} differs: {} bytes", shown.len());
+        }
+        let listing = String::from_utf8(tool("isoinfo", &["-R", "-l", "-i", path])).unwrap();
+        let files: Vec<_> = listing.lines().filter(|line| line.starts_with('-')).collect();
+        assert_eq!(files.len(), drive.files.len(), "{listing}");
+        assert!(files.iter().all(|line| line.starts_with("-rw-------   1    0    0 ")), "{listing}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn ready_drive_is_taken_when_cloud_init_finds_it_and_the_disk_can_carry_it() {
+    let fat = |label: &str, sector_size| {
+        fat_image(&ConfigDrive::default(), Bytes::mib(20), sector_size, label, VOLUME_ID, made()).unwrap()
+    };
+    let refused = |image: &[u8], sector_size| check_prebuilt(image, sector_size).unwrap_err().to_string();
+    check_prebuilt(&fat("cidata", SectorSize::B512), SectorSize::B512).unwrap();
+    check_prebuilt(&fat("CIDATA", SectorSize::B4096), SectorSize::B4096).unwrap();
+    assert_eq!(
+        refused(&fat("cidata", SectorSize::B512), SectorSize::B4096),
+        "vfat with blocks of 512 bytes cannot lie on sectors of 4096"
+    );
+    assert_eq!(
+        refused(&fat("data", SectorSize::B512), SectorSize::B512),
+        "expected the label cidata or config-2 on vfat, found \"data\""
+    );
+    let iso = iso_image(&tree(), Bytes::mib(20), "config-2", VOLUME_ID, made()).unwrap();
+    check_prebuilt(&iso, SectorSize::B512).unwrap();
+    assert_eq!(refused(&iso, SectorSize::B4096), "iso9660 with blocks of 2048 bytes cannot lie on sectors of 4096");
+    assert_eq!(
+        refused(&[0; 4096], SectorSize::B512),
+        "expected a file system of vfat, iso9660 or ext, found none of them"
+    );
+
+    let ext = written("ready-ext.img", &vec![0; 4 << 20]);
+    tool("mkfs.ext2", &["-q", "-F", "-b", "4096", "-L", "config-2", ext.to_str().unwrap()]);
+    check_prebuilt(&std::fs::read(&ext).unwrap(), SectorSize::B4096).unwrap();
+    std::fs::remove_file(ext).unwrap();
 }

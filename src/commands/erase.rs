@@ -1,6 +1,5 @@
 //! `erase --disk DISK..`: makes the named disks empty, and no others.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -81,7 +80,7 @@ pub fn run(args: &Args, reporter: &Reporter, http: &Client) -> Result<Option<Rep
 }
 
 fn carry_out(plan: &Plan, reporter: &Reporter, http: &Client) -> (Done, Result<()>) {
-    let config_drive = ConfigDrive { files: BTreeMap::new() };
+    let config_drive = ConfigDrive::default();
     let max_window = MaxWindow::default();
     if let Err(error) = execute::prepare(plan, http, max_window) {
         return (Done::default(), Err(error));

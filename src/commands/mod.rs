@@ -3,6 +3,7 @@
 pub mod agent;
 mod answer;
 pub mod client;
+pub mod config_drive;
 pub mod discover;
 pub mod erase;
 pub mod erase_node;
@@ -12,6 +13,7 @@ pub mod netboot;
 pub mod plan;
 pub mod proof;
 pub mod provision;
+mod ready_drive;
 mod report_file;
 pub mod side_car;
 #[cfg(test)]

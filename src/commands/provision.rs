@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use super::netboot::SwitchOff;
-use super::{plan as plan_command, report_file, side_car, verify as verify_command};
-use crate::configdrive;
+use super::{config_drive, plan as plan_command, report_file, side_car, verify as verify_command};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::execute::{self, Done, Inputs, Run};
 use crate::http::Client;
@@ -154,9 +153,9 @@ impl Session<'_> {
             self.reporter.log(format!("will be lost: {}: {}", loss.device, loss.what));
         }
         self.reporter.log(format!("plan {}", plan.digest));
-        // A new installation is a new instance: cloud-init runs its first boot again.
-        let instance_id = format!("{}-{}", parsed.request.uid.as_deref().unwrap_or("node"), self.reporter.id());
-        let config_drive = configdrive::render(&parsed.request, &instance_id, self.options.templates.as_deref())?;
+        let templates = self.options.templates.as_deref();
+        let config_drive = config_drive::of(&parsed.request, &self.reporter.id(), templates, self.http)?;
+        execute::check_config_drive(&plan, &config_drive)?;
         let max_window = self.options.max_window;
         for complaint in execute::check_health(&plan, self.options.unhealthy_disks)? {
             self.reporter.log(format!("warning: {complaint}"));

@@ -29,19 +29,15 @@ pub fn fetch(request: &Request, http: &Client) -> Result<Option<SideCar>> {
     let root = request.images.iter().find(|image| image.mount == "/");
     let Some(uri) = root.and_then(|image| side_car_uri(&image.uri)) else { return Ok(None) };
     let bytes = match uri.strip_prefix("file://") {
-        Some(path) => match read_file(path)? {
-            Some(bytes) => bytes,
-            None => return Ok(None),
-        },
-        None => match fetch_patiently(&uri, http)? {
-            Some(bytes) => bytes,
-            None => return Ok(None),
-        },
+        Some(path) => read_file(path, LIMIT)?,
+        None => fetch_patiently(&uri, "the metadata of the images", LIMIT, http)?,
     };
+    let Some(bytes) = bytes else { return Ok(None) };
     SideCar::parse(&bytes).map(Some).map_err(|error| error.within(format!("metadata of image {uri}")))
 }
 
-fn read_file(path: &str) -> Result<Option<Vec<u8>>> {
+/// A file's bytes; nothing where it is not there.
+pub(super) fn read_file(path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let what = || format!("reading {path}");
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -49,17 +45,18 @@ fn read_file(path: &str) -> Result<Option<Vec<u8>>> {
         Err(cause) => return Err(Error::caused(Kind::Image, what(), cause)),
     };
     let mut bytes = Vec::new();
-    file.take(LIMIT + 1).read_to_end(&mut bytes).context(Kind::Image, what)?;
-    if widen(bytes.len()) > LIMIT {
-        return Err(Error::new(Kind::Image, format!("{}: expected at most {LIMIT} bytes, found more", what())));
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).context(Kind::Image, what)?;
+    if widen(bytes.len()) > limit {
+        return Err(Error::new(Kind::Image, format!("{}: expected at most {limit} bytes, found more", what())));
     }
     Ok(Some(bytes))
 }
 
-fn fetch_patiently(uri: &str, http: &Client) -> Result<Option<Vec<u8>>> {
+/// What a server has there; nothing when it says that there is none.
+pub(super) fn fetch_patiently(uri: &str, what: &str, limit: u64, http: &Client) -> Result<Option<Vec<u8>>> {
     let mut attempt = 1;
     loop {
-        match fetch_once(uri, http) {
+        match fetch_once(uri, what, limit, http) {
             Err(error) if attempt < ATTEMPTS => warn!("{error}; trying again"),
             result => return result,
         }
@@ -68,11 +65,11 @@ fn fetch_patiently(uri: &str, http: &Client) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn fetch_once(uri: &str, http: &Client) -> Result<Option<Vec<u8>>> {
-    let what = || "fetching the metadata of the images";
+fn fetch_once(uri: &str, what: &str, limit: u64, http: &Client) -> Result<Option<Vec<u8>>> {
+    let what = || format!("fetching {what}");
     let response = http.request(Method::GET, uri).send().context(Kind::Image, what)?;
     match response.status() {
-        200 => response.bytes(LIMIT).map(Some).context(Kind::Image, what),
+        200 => response.bytes(limit).map(Some).context(Kind::Image, what),
         404 | 410 => Ok(None),
         _ => {
             Err(Error::new(Kind::Image, format!("{}: {} answered {}", what(), response.url(), response.status_text())))

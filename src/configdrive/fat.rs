@@ -1,6 +1,6 @@
 //! The config drive as a FAT file system, made in memory: no tool, no loop device, the same bytes for the same input.
 
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read as _, Write as _};
 
 use fatfs::{DateTime, FileSystem, FormatVolumeOptions, FsOptions};
 use time::OffsetDateTime;
@@ -9,13 +9,8 @@ use super::ConfigDrive;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::units::{Bytes, SectorSize};
 
-/// The label by which cloud-init's NoCloud source finds the file system.
-pub const LABEL: &str = "cidata";
-
-/// The label as FAT stores it, filled up with blanks.
-const LABEL_BYTES: [u8; 11] = *b"cidata     ";
-
-/// Makes a FAT file system of exactly `size` with the files of the config drive in its root.
+/// Makes a FAT file system of exactly `size` with the files of the config drive in its root. Folders are not made: the crate gives
+/// the entries `.` and `..` long names, which fsck.fat takes for damage.
 ///
 /// FAT12, 16 or 32 follows from size and sectors. `made` becomes the time of every file.
 ///
@@ -25,6 +20,7 @@ pub fn fat_image(
     drive: &ConfigDrive,
     size: Bytes,
     sector_size: SectorSize,
+    label: &str,
     volume_id: u32,
     made: OffsetDateTime,
 ) -> Result<Vec<u8>> {
@@ -43,7 +39,7 @@ pub fn fat_image(
         .bytes_per_sector(bytes_per_sector)
         .total_sectors(sectors)
         .volume_id(volume_id)
-        .volume_label(LABEL_BYTES);
+        .volume_label(filled(label));
     fatfs::format_volume(Cursor::new(image.as_mut_slice()), options).context(Kind::Request, too_small)?;
     let file_system =
         FileSystem::new(Cursor::new(image.as_mut_slice()), FsOptions::new()).context(Kind::Request, too_small)?;
@@ -55,7 +51,32 @@ pub fn fat_image(
         file.flush().context(Kind::Request, adding)?;
     }
     file_system.unmount().context(Kind::Request, too_small)?;
+    require_files(drive, &mut image)?;
     Ok(image)
+}
+
+/// The label as FAT stores it, filled up with blanks.
+fn filled(label: &str) -> [u8; 11] {
+    let mut bytes = [b' '; 11];
+    for (byte, letter) in bytes.iter_mut().zip(label.bytes()) {
+        *byte = letter;
+    }
+    bytes
+}
+
+/// Reads the image as whoever mounts it would: nothing is written anywhere before that.
+fn require_files(drive: &ConfigDrive, image: &mut [u8]) -> Result<()> {
+    let what = || "reading the config drive back";
+    let file_system = FileSystem::new(Cursor::new(image), FsOptions::new()).context(Kind::Bug, what)?;
+    for (name, content) in &drive.files {
+        let mut found = Vec::new();
+        let mut file = file_system.root_dir().open_file(name).context(Kind::Bug, what)?;
+        file.read_to_end(&mut found).context(Kind::Bug, what)?;
+        if found != *content {
+            return Err(Error::bug(format!("{} of the config drive is not what was written", name)));
+        }
+    }
+    Ok(())
 }
 
 #[allow(deprecated, reason = "the crate's other way, a clock, must be a static; ours is a value of the caller")]

@@ -121,6 +121,7 @@ fn tools(step: &Step) -> Result<Vec<Tool>> {
         Step::ErasePartition { .. }
         | Step::WithdrawBootCode { .. }
         | Step::WriteConfigDrive { .. }
+        | Step::WriteSeed
         | Step::MountTarget { .. }
         | Step::WriteSystemFiles { .. }
         | Step::ConfigureGrub { .. }

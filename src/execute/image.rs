@@ -200,7 +200,7 @@ mod tests {
         (*target, *format, *to) = (mounts[0].device.clone(), "tar".to_owned(), mounts.to_vec());
         let http = Client::new(&Settings { proxies: Proxies::default(), ..Settings::default() }).unwrap();
         let reporter = Reporter::new("r", Vec::new());
-        let config_drive = ConfigDrive { files: std::collections::BTreeMap::new() };
+        let config_drive = ConfigDrive::default();
         let target = folder.join("target");
         let max_window = MaxWindow::default();
         let inputs =

@@ -1,6 +1,7 @@
 //! A plan becomes effects, one step after the other. Nothing is decided here: where the machine differs from the plan,
 //! the run stops before the next step.
 
+mod admin_network;
 mod adoption;
 pub mod arguments;
 mod boot_loader;
@@ -34,6 +35,7 @@ use crate::sys::signal;
 use crate::units::MaxWindow;
 use crate::verify;
 
+pub use config_drive::check as check_config_drive;
 pub use guard::{lock, prepare, require_root};
 pub use health::check_health;
 pub use remnants::remnants;
@@ -245,13 +247,12 @@ impl<'a> Run<'a> {
                 self.done.images.push(report);
                 return Ok(Some(bytes));
             }
-            Step::WriteConfigDrive { device, size, sector_size, volume_id, .. } => {
-                let bytes = config_drive::write(id, device, *size, *sector_size, *volume_id, &self.inputs)?;
-                return Ok(Some(bytes));
-            }
+            Step::WriteConfigDrive { .. } => return config_drive::write(id, step, &self.inputs),
+            Step::WriteSeed => config_drive::write_seed(self.inputs.target, self.inputs.config_drive)?,
             Step::MountTarget { mounts } => target::mount(&mut self.mounts, self.inputs.target, mounts)?,
-            Step::WriteSystemFiles { fstab, arrays, nic_names } => {
+            Step::WriteSystemFiles { fstab, arrays, nic_names, admin } => {
                 target::write_files(self.inputs.target, fstab, arrays, nic_names)?;
+                admin_network::write_where_needed(self.inputs.target, admin)?;
             }
             Step::ConfigureGrub { .. } => boot_loader::configure(self.inputs.target, step)?,
             Step::InstallBootCode { disks } => boot_loader::install(self.inputs.target, disks)?,

@@ -66,6 +66,18 @@ impl Digest {
         self.algorithm
     }
 
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of_bytes(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let value = match algorithm {
+            Algorithm::Md5 => Md5::digest(bytes).to_vec(),
+            Algorithm::Sha1 => Sha1::digest(bytes).to_vec(),
+            Algorithm::Sha256 => Sha256::digest(bytes).to_vec(),
+            Algorithm::Sha512 => Sha512::digest(bytes).to_vec(),
+        };
+        Self { algorithm, value }
+    }
+
     /// The digest with these hexadecimal digits, when they are as many as its algorithm gives.
     pub(super) fn of_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
         if hex.len() != algorithm.length() * 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -8,7 +8,7 @@ use crate::layout::journals::Journals;
 use crate::layout::matching::Match;
 use crate::layout::model::{BIOS_BOOT, CEPH_OSD, EFI_SYSTEM, FileSystem, LaidDisk, Layout, Lv, Md, Pv, Vg};
 use crate::layout::placement::{Placer, Wanted};
-use crate::request::{DiskSpec, LvSpec, Mount, Request, VgSpec, VolumeKind, VolumeSpec, file_systems};
+use crate::request::{ConfigDriveSpec, DiskSpec, LvSpec, Mount, Request, VgSpec, VolumeKind, VolumeSpec, file_systems};
 use crate::units::Mib;
 
 /// GRUB's core image on BIOS machines.
@@ -107,7 +107,8 @@ impl<'a> Builder<'a> {
             let at_volume = |error: Error| error.within(volume.path.clone());
             self.place_volume(placer, volume, is_boot_disk).map_err(at_volume)?;
         }
-        if self.layout.configdrive_device.is_none() && holds_system(spec) {
+        let has_drive = self.request.config_drive != ConfigDriveSpec::Seed;
+        if has_drive && self.layout.configdrive_device.is_none() && holds_system(spec) {
             let wanted = Wanted { size: CONFIG_DRIVE_SIZE, role: "configdrive".to_owned(), ..Wanted::default() };
             self.layout.configdrive_device = Some(placer.place(wanted).map_err(at_disk)?);
         }

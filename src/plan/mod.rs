@@ -88,7 +88,7 @@ pub fn make(request: &Request, inventory: &Inventory, side_car: Option<&SideCar>
         inventory,
         identities: &identities,
     };
-    let (steps, expectations) = steps::order(scene, closings, &images, &request.nic_names)?;
+    let (steps, expectations) = steps::order(scene, closings, &images, request)?;
     guards::refuse_planned_identities_elsewhere(&expectations, &disks, inventory)?;
     let destroys = losses::of(&disks, &kept, &renewed, inventory, &layout);
     let firmware = inventory.firmware.mode;

@@ -79,6 +79,7 @@ fn stage_of(step: &Step) -> Stage {
         Step::WriteImage { .. } => Stage::CopyImage,
         Step::WriteConfigDrive { .. } => Stage::ConfigDrive,
         Step::MountTarget { .. }
+        | Step::WriteSeed
         | Step::WriteSystemFiles { .. }
         | Step::ConfigureGrub { .. }
         | Step::InstallBootCode { .. }

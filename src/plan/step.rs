@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::request::file_systems::ARCHIVE;
-use crate::request::{EraseMode, NicName, shown_uri};
+use crate::request::{AdminNetwork, DriveFileSystem, DriveForm, EraseMode, NicName, shown_uri};
 use crate::units::{Bytes, Mib, SectorSize};
 
 /// By what a disk is recognised again when the plan is carried out.
@@ -145,11 +145,26 @@ pub enum Step {
         mounts: Vec<TargetMount>,
     },
     /// Writes the config drive.
-    WriteConfigDrive { device: String, size: Bytes, sector_size: SectorSize, label: String, volume_id: u32 },
+    WriteConfigDrive {
+        device: String,
+        size: Bytes,
+        sector_size: SectorSize,
+        file_system: DriveFileSystem,
+        form: DriveForm,
+        volume_id: u32,
+        /// Where a ready image is from; its digests prove it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        digests: Vec<String>,
+    },
+    /// Writes what the first boot is told into the root file system.
+    WriteSeed,
     /// Mounts the installed system.
     MountTarget { mounts: Vec<TargetMount> },
-    /// Writes the installed system's fstab, and what it must know of its arrays and network interfaces.
-    WriteSystemFiles { fstab: Vec<String>, arrays: Vec<String>, nic_names: Vec<NicName> },
+    /// Writes the installed system's fstab, and what it must know of its arrays and network interfaces; the admin interface
+    /// itself where the image's cloud-init leaves the network alone.
+    WriteSystemFiles { fstab: Vec<String>, arrays: Vec<String>, nic_names: Vec<NicName>, admin: AdminNetwork },
     /// Writes GRUB's configuration.
     ConfigureGrub {
         kernel_params: String,
@@ -196,6 +211,7 @@ impl Step {
             Self::WriteImage { target, format, .. } if format == ARCHIVE => format!("unpack-image {target}"),
             Self::WriteImage { target, .. } => format!("write-image {target}"),
             Self::WriteConfigDrive { device, .. } => format!("configdrive {device}"),
+            Self::WriteSeed => "seed".to_owned(),
             Self::MountTarget { .. } => "mount-target".to_owned(),
             Self::WriteSystemFiles { .. } => "system-files".to_owned(),
             Self::ConfigureGrub { .. } => "configure-grub".to_owned(),
@@ -247,7 +263,11 @@ impl fmt::Display for Step {
                 write!(f, "write image {} to {target}", shown_uri(source))?;
                 size.map_or(Ok(()), |size| write!(f, " ({size})"))
             }
+            Self::WriteConfigDrive { device, source: Some(source), .. } => {
+                write!(f, "write the config drive {} to {device}", shown_uri(source))
+            }
             Self::WriteConfigDrive { device, .. } => write!(f, "write the config drive to {device}"),
+            Self::WriteSeed => f.write_str("write cloud-init's seed into the installed system"),
             Self::MountTarget { mounts } => write!(f, "mount the installed system ({} file systems)", mounts.len()),
             Self::WriteSystemFiles { fstab, .. } => write!(f, "write fstab ({} lines)", fstab.len()),
             Self::ConfigureGrub { .. } => f.write_str("configure GRUB"),

@@ -15,7 +15,7 @@ use crate::layout::{self, FileSystem, Layout, Md, Vg};
 use crate::plan::before::ARRAY_MEMBER;
 use crate::plan::images::Known;
 use crate::plan::{DiskIdentity, Expectation, Identities, Step};
-use crate::request::{EraseMode, NicName};
+use crate::request::{DriveFileSystem, EraseMode, Request};
 use crate::units::{Bytes, Mib};
 
 /// What the steps are for.
@@ -44,7 +44,7 @@ pub fn order(
     scene: Scene<'_>,
     closings: Vec<Step>,
     images: &[Known<'_>],
-    nic_names: &[NicName],
+    request: &Request,
 ) -> Result<(Vec<Step>, Vec<Expectation>)> {
     let mut order = Order { scene, steps: Vec::new(), expectations: Vec::new() };
     order.open_what_stays();
@@ -54,8 +54,8 @@ pub fn order(
     order.make_groups();
     order.make_file_systems();
     order.write_images(images)?;
-    order.write_config_drive()?;
-    order.make_bootable(nic_names)?;
+    order.write_config_drive(&request.config_drive)?;
+    order.make_bootable(request)?;
     Ok((order.steps, order.expectations))
 }
 
@@ -107,7 +107,7 @@ impl Scene<'_> {
 
 /// How blkid and udev write a FAT volume id.
 fn fat_uuid(volume_id: u32) -> String {
-    format!("{:04X}-{:04X}", volume_id >> 16, volume_id & 0xffff)
+    DriveFileSystem::Vfat.uuid(volume_id)
 }
 
 fn label(it: &FileSystem) -> Option<String> {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::config_drive::{self, ConfigDriveSpec};
 use super::model::{Account, Mcollective, PhoneHome, Puppet, Secret};
 use super::names;
 use super::netboot::{self, Netboot};
+use super::network;
 use super::reader::{Field, Object};
 
 /// `authorized_keys` and the cluster's `auth_key`, which arrives as a pair of quotes when it is not set.
@@ -130,18 +132,20 @@ pub struct Extension {
     pub network: Option<Value>,
     pub requires_digest: bool,
     pub configures_repositories: bool,
+    pub config_drive: ConfigDriveSpec,
     pub netboot: Option<Netboot>,
 }
 
 /// Reads them.
 pub fn extension(object: &Object<'_>) -> Option<Extension> {
     let phone_home = object.optional("phone_home", phone_home);
-    let network = object.optional("network", network);
+    let network = object.optional("network", network::read);
     let netboot = object.optional("netboot", netboot::read);
     let requires_digest = object.optional("require_digest", Field::flag)?.unwrap_or_default();
     let configures_repositories = object.optional("repositories", Field::flag)?.unwrap_or_default();
+    let config_drive = object.optional("config_drive", config_drive::read)?.unwrap_or_default();
     let (phone_home, network, netboot) = (phone_home?, network?, netboot?);
-    Some(Extension { phone_home, network, requires_digest, configures_repositories, netboot })
+    Some(Extension { phone_home, network, requires_digest, configures_repositories, config_drive, netboot })
 }
 
 fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {
@@ -152,14 +156,5 @@ fn phone_home(field: &Field<'_>) -> Option<PhoneHome> {
         return Some(PhoneHome { url: Secret::new(url) });
     }
     field.fault("expected an http:// or https:// URL");
-    None
-}
-
-fn network(field: &Field<'_>) -> Option<Value> {
-    let (_, version) = field.entries()?.find(|(key, _)| *key == "version")?;
-    if version.integer() == Some(2) {
-        return Some(field.value().clone());
-    }
-    version.expected("network-config version 2");
     None
 }

@@ -52,7 +52,7 @@ fn image(mount: &str, field: &Field<'_>) -> Option<ImageSpec> {
     })
 }
 
-fn digests(object: &Object<'_>, key: &str) -> Option<Vec<String>> {
+pub(super) fn digests(object: &Object<'_>, key: &str) -> Option<Vec<String>> {
     object.optional(key, |field| all(field, digest)).map(Option::unwrap_or_default)
 }
 
@@ -62,7 +62,7 @@ fn all<T>(field: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<T>) -> Option<V
     read.into_iter().collect()
 }
 
-fn uri_of_any(field: &Field<'_>) -> Option<String> {
+pub(super) fn uri_of_any(field: &Field<'_>) -> Option<String> {
     field.parsed("a URI with http://, https:// or file://", |text| uri(text, &["http://", "https://", "file://"]))
 }
 

@@ -1,6 +1,7 @@
 //! What is wanted: a provision.json as a typed value. Pure; knows nothing of the machine.
 
 mod check;
+mod config_drive;
 mod contradictions;
 pub mod file_systems;
 mod findings;
@@ -12,6 +13,7 @@ mod model;
 mod nailgun;
 mod names;
 pub mod netboot;
+mod network;
 mod places;
 mod reader;
 mod schema;
@@ -20,11 +22,12 @@ mod text;
 
 use crate::error::{Error, Kind, Result};
 
+pub use config_drive::{ConfigDriveSpec, DriveFileSystem, DriveForm, iso_date};
 pub use findings::Violation;
 pub use image_meta::{ImageMeta, OperatingSystem, SideCar, side_car_uri};
 pub use model::{
-    Account, AdminInterface, Container, DiskExpect, DiskSpec, EraseMode, ImageSpec, LVM_EXTENT, LvSpec, Mcollective,
-    Mount, NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
+    Account, AdminInterface, AdminNetwork, Container, DiskExpect, DiskSpec, EraseMode, ImageSpec, LVM_EXTENT, LvSpec,
+    Mcollective, Mount, NicName, PhoneHome, Puppet, Repository, Request, Secret, VgSpec, VolumeKind, VolumeSpec,
 };
 pub use names::shown_uri;
 pub use netboot::{Netboot, NetbootBackend};

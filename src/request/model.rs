@@ -76,6 +76,8 @@ pub struct Request {
     pub templates: std::collections::BTreeMap<String, String>,
     /// Where cloud-init reports that the first boot is done (extension).
     pub phone_home: Option<PhoneHome>,
+    /// How the first boot's data reach the installed system (extension).
+    pub config_drive: super::ConfigDriveSpec,
     /// Whether the installed system gets the package repositories (extension).
     pub configures_repositories: bool,
     /// A cloud-init network-config v2 document to use as it is (extension).
@@ -111,6 +113,45 @@ pub struct NicName {
     pub mac: String,
     /// Name.
     pub name: String,
+}
+
+/// The admin interface in the installed system, for images whose cloud-init leaves the network alone.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AdminNetwork {
+    /// Its name there.
+    pub name: String,
+    /// MAC address, lower case.
+    pub mac: String,
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Netmask.
+    pub netmask: Ipv4Addr,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Resolvers.
+    pub name_servers: Vec<String>,
+    /// Search domains.
+    pub search_domains: Vec<String>,
+}
+
+impl AdminNetwork {
+    /// That of a request.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        let admin = &request.admin;
+        let named = request.nic_names.iter().find(|named| named.mac.eq_ignore_ascii_case(&admin.mac));
+        Self {
+            name: named.map_or(&admin.name, |named| &named.name).clone(),
+            mac: admin.mac.to_lowercase(),
+            address: admin.ip,
+            netmask: admin.netmask,
+            gateway: admin.gateway,
+            // What upstream writes: the master resolves for its nodes.
+            name_servers: vec![request.master_ip.clone()],
+            search_domains: request.search_domains.clone(),
+        }
+    }
 }
 
 /// A user of the installed system.

@@ -73,7 +73,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
     let templates = first_boot::templates(&meta);
     let is_kernel_lt = meta.get("kernel_lt").is_some_and(|field| field.flag() == Some(true));
     let (disks, volume_groups) = spaces?;
-    let Extension { phone_home, network, requires_digest, configures_repositories, netboot } = extension?;
+    let Extension { phone_home, network, requires_digest, configures_repositories, config_drive, netboot } = extension?;
 
     Some(Request {
         uid,
@@ -98,6 +98,7 @@ fn read_document(root: &Object<'_>) -> Option<Request> {
         templates: templates?,
         phone_home,
         configures_repositories,
+        config_drive,
         network,
         requires_digest,
         slave_name,

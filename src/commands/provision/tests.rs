@@ -1,6 +1,6 @@
 use super::super::netboot::Options as NetbootOptions;
 use super::*;
-use crate::configdrive::ConfigDrive;
+use crate::configdrive::{self, ConfigDrive};
 use crate::http;
 use crate::scratch::Scratch;
 use crate::settings::Settings;

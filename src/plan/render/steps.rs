@@ -72,7 +72,11 @@ fn describe(step: &Step) -> (String, Vec<String>) {
         Step::MountTarget { .. } | Step::WriteSystemFiles { .. } | Step::ConfigureGrub { .. } => {
             ("write fstab and GRUB's configuration", None)
         }
-        Step::CheckKept { .. } | Step::WriteConfigDrive { .. } | Step::InstallBootCode { .. } | Step::UnmountTarget => {
+        Step::CheckKept { .. }
+        | Step::WriteConfigDrive { .. }
+        | Step::WriteSeed
+        | Step::InstallBootCode { .. }
+        | Step::UnmountTarget => {
             return (step.to_string(), Vec::new());
         }
     };

@@ -1,15 +1,12 @@
 //! Steps for what is installed: images, config drive, boot loader.
 
-use super::{Order, bytes, fat_uuid, identify, label};
-use crate::error::{Error, Result};
+use super::{Order, bytes, identify, label};
+use crate::error::{Error, Kind, Result};
 use crate::layout::{FileSystem, LaidDisk, device_size};
 use crate::plan::images::Known;
 use crate::plan::{BootStorage, Expectation, Step, TargetMount};
-use crate::request::{NicName, shown_uri};
-use crate::units::Bytes;
-
-/// Label of the config drive; cloud-init looks for it.
-const CONFIG_DRIVE_LABEL: &str = "cidata";
+use crate::request::{AdminNetwork, ConfigDriveSpec, DriveFileSystem, Request, shown_uri};
+use crate::units::{Bytes, SectorSize};
 
 impl Order<'_> {
     pub(super) fn write_images(&mut self, images: &[Known<'_>]) -> Result<()> {
@@ -70,7 +67,7 @@ impl Order<'_> {
         std::iter::once(target).chain(below).map(target_mount).collect()
     }
 
-    pub(super) fn write_config_drive(&mut self) -> Result<()> {
+    pub(super) fn write_config_drive(&mut self, spec: &ConfigDriveSpec) -> Result<()> {
         let Some(device) = self.scene.layout.configdrive_device.clone() else { return Ok(()) };
         let size = device_size(self.scene.layout, &device);
         let size = bytes(size.ok_or_else(|| Error::bug(format!("config drive {device} is no partition")))?)?;
@@ -79,18 +76,39 @@ impl Order<'_> {
             self.scene.layout.disks.iter().zip(self.scene.disks).find(|(laid, _)| holds(laid)).map(|(_, disk)| disk);
         let sector_size = disk.ok_or_else(|| Error::bug(format!("config drive {device} has no disk")))?.sector_size;
         let volume_id = self.scene.identities.volume_id("config drive");
-        self.expectations.push(Expectation::FileSystem {
-            device: device.clone(),
-            kind: "vfat".to_owned(),
-            uuid: fat_uuid(volume_id),
-            label: Some(CONFIG_DRIVE_LABEL.to_owned()),
+        let form = spec.form();
+        let (file_system, source, digests) = match spec {
+            ConfigDriveSpec::Partition { file_system, .. } => (*file_system, None, Vec::new()),
+            // What it is shows when it is there; that all of it arrives is proved while it is written.
+            ConfigDriveSpec::Prebuilt { uri, digests } => (DriveFileSystem::Vfat, Some(uri.clone()), digests.clone()),
+            ConfigDriveSpec::Seed => return Err(Error::bug("a config drive's partition beside the seed folder")),
+        };
+        if file_system == DriveFileSystem::Iso9660 && sector_size == SectorSize::B4096 {
+            let why = "iso9660 has blocks of 2048 bytes, which its disk's sectors of 4096 cannot carry: expected the form nocloud on vfat";
+            return Err(Error::new(Kind::Request, format!("$.bedplate.config_drive.file_system: {why}")));
+        }
+        if source.is_none() {
+            self.expectations.push(Expectation::FileSystem {
+                device: device.clone(),
+                kind: file_system.as_str().to_owned(),
+                uuid: file_system.uuid(volume_id),
+                label: Some(form.label().to_owned()),
+            });
+        }
+        self.steps.push(Step::WriteConfigDrive {
+            device,
+            size,
+            sector_size,
+            file_system,
+            form,
+            volume_id,
+            source,
+            digests,
         });
-        let label = CONFIG_DRIVE_LABEL.to_owned();
-        self.steps.push(Step::WriteConfigDrive { device, size, sector_size, label, volume_id });
         Ok(())
     }
 
-    pub(super) fn make_bootable(&mut self, nic_names: &[NicName]) -> Result<()> {
+    pub(super) fn make_bootable(&mut self, request: &Request) -> Result<()> {
         let at = |path: &str| self.scene.layout.filesystems.iter().find(|it| it.mount.as_deref() == Some(path));
         let root = at("/").ok_or_else(|| Error::bug("a layout without a root file system"))?;
         let mounts: Vec<_> =
@@ -100,7 +118,15 @@ impl Order<'_> {
         let arrays = arrays.filter_map(|md| Some(array_line(&md.name, &self.scene.array_uuid(md)?))).collect();
         self.expectations.push(Expectation::Fstab { mounts: mounts.clone(), lines: fstab.clone() });
         self.steps.push(Step::MountTarget { mounts });
-        self.steps.push(Step::WriteSystemFiles { fstab, arrays, nic_names: nic_names.to_vec() });
+        self.steps.push(Step::WriteSystemFiles {
+            fstab,
+            arrays,
+            nic_names: request.nic_names.clone(),
+            admin: AdminNetwork::of(request),
+        });
+        if request.config_drive == ConfigDriveSpec::Seed {
+            self.steps.push(Step::WriteSeed);
+        }
         let boot = at("/boot").unwrap_or(root);
         self.steps.push(Step::ConfigureGrub {
             kernel_params: self.scene.layout.bootloader.kernel_params.trim().to_owned(),

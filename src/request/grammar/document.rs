@@ -2,8 +2,9 @@
 
 use super::meta::META;
 use super::netboot::NETBOOT;
+use super::network::NETWORK;
 use super::simple::SIMPLE;
-use super::{Rule, Section, optional, required, unused};
+use super::{Choice, Rule, Section, optional, required, unused};
 
 /// A provision.json.
 pub static DOCUMENT: Section = Section {
@@ -83,16 +84,38 @@ static EXTENSION: Section = Section {
             Rule::Flag,
             "whether the first boot configures the repositories of `repo_setup`, too; Fuel's deployment does it later",
         ),
+        optional("config_drive", Rule::Object(&CONFIG_DRIVE), "how the first boot's data reach cloud-init"),
         optional("phone_home", Rule::Object(&PHONE_HOME), "where cloud-init reports that the first boot is done"),
-        // It goes to cloud-init as it is, so that no key of it is unknown.
-        optional(
-            "network",
-            Rule::Map { item: &Rule::Any, required: &["version"] },
-            "cloud-init network-config of version 2, used as it is",
-        ),
+        optional("network", Rule::Object(&NETWORK), "the whole network; without it the admin interface alone"),
         optional("netboot", Rule::Variants(&NETBOOT), "how network boot of the node is switched"),
     ]],
 };
+
+static CONFIG_DRIVE: Section = Section {
+    name: "config_drive",
+    text: "How the first boot's data reach cloud-init.",
+    groups: &[&[
+        optional(
+            "place",
+            Rule::Choice(&PLACE),
+            "`partition`, or `seed`: the folder of the root file system, without a partition",
+        ),
+        optional("form", Rule::Choice(&FORM), "`nocloud`, or `openstack`: config drive version 2"),
+        optional(
+            "file_system",
+            Rule::Choice(&DRIVE),
+            "`vfat`, or `iso9660`, which sectors of 4096 bytes cannot carry; `openstack` is made on `iso9660` alone",
+        ),
+        optional("image", Rule::Text, "http, https or file: a ready image, written as it is").secret(),
+        optional("digests", Rule::List(&Rule::Text), "of that image, `ALGORITHM:HEX`"),
+    ]],
+};
+
+static PLACE: Choice = Choice { words: &["partition", "seed"], expected: "one of \"partition\" and \"seed\"" };
+
+static FORM: Choice = Choice { words: &["nocloud", "openstack"], expected: "one of \"nocloud\" and \"openstack\"" };
+
+static DRIVE: Choice = Choice { words: &["vfat", "iso9660"], expected: "one of \"vfat\" and \"iso9660\"" };
 
 static PHONE_HOME: Section = Section {
     name: "phone_home",

@@ -6,6 +6,7 @@
 mod document;
 mod meta;
 mod netboot;
+mod network;
 mod simple;
 mod spaces;
 
@@ -198,8 +199,10 @@ mod tests {
     /// A document with an object of every section, but that there is one of several ways to switch network boot.
     fn document_with_everything(netboot: &str) -> Value {
         let mut document = fixture("02-controller-three-disks-raid-boot");
-        document["bedplate"] = json!({"phone_home": {"url": "http://m/x"}, "network": {"version": 2, "renderer": "networkd"},
-                   "netboot": {"type": netboot}, "repositories": true});
+        document["bedplate"] = json!({"phone_home": {"url": "http://m/x"}, "network": {"version": 2,
+                   "ethernets": {"a": {"match": {}, "routes": [{"to": "default", "via": "10.0.0.1"}], "nameservers": {}}},
+                   "bonds": {"b": {"interfaces": ["a"]}}, "vlans": {"c": {"id": 1, "link": "b"}}, "bridges": {"d": {}}},
+                   "netboot": {"type": netboot}, "repositories": true, "config_drive": {"place": "partition"}});
         let disk = &mut document["ks_meta"]["pm_data"]["ks_spaces"][0];
         disk["expect"] = json!({"serial": "x", "min_size": 1, "max_size": 2});
         let volumes = disk["volumes"].as_array_mut().unwrap();
@@ -261,6 +264,7 @@ mod tests {
                 "bmap",
                 "password",
                 "hashed_password",
+                "image",
                 "url",
                 "url",
                 "password",

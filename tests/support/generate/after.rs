@@ -70,9 +70,9 @@ fn take(machine: &mut Inventory, step: &Step) {
         Step::WriteImage { target, format, label, uuid, .. } => {
             sign(machine, target, format, Some(uuid), label.as_deref());
         }
-        Step::WriteConfigDrive { device, label, volume_id, .. } => {
-            let uuid = format!("{:04X}-{:04X}", volume_id >> 16, volume_id & 0xffff);
-            sign(machine, device, "vfat", Some(&uuid), Some(label));
+        Step::WriteConfigDrive { device, file_system, form, volume_id, .. } => {
+            let uuid = file_system.uuid(*volume_id);
+            sign(machine, device, file_system.as_str(), Some(&uuid), Some(form.label()));
         }
         _ => {}
     }
