@@ -77,6 +77,16 @@ fn stacks_are_closed_from_above_however_deep_they_are() {
     machine.arrays.push(array("/dev/md5", &["/dev/sda1", "/dev/sda2"]));
     let plan = make(&machine).unwrap();
     assert_eq!(closings(&plan), ["top", "/dev/md9", "my-low", "/dev/md5"]);
+    let lost: Vec<_> = plan.destroys.iter().map(|loss| format!("{}: {}", loss.device, loss.what)).collect();
+    assert_eq!(
+        lost[1..],
+        [
+            "/dev/sda1: array /dev/md5 of /dev/sda1, /dev/sda2",
+            "/dev/md5: VG my-low with 2 LVs (one 64 MiB, two 64 MiB)",
+            "/dev/mapper/my--low-one: array /dev/md9 of /dev/mapper/my--low-one, /dev/my-low/two",
+            "/dev/md9: VG top with 1 LV (data 64 MiB)",
+        ]
+    );
     let erased = plan.steps.iter().position(|step| matches!(step, Step::EraseDisk { .. }));
     assert_eq!(erased, Some(4), "everything is closed before anything is erased");
 }

@@ -278,8 +278,10 @@ impl<'a> Run<'a> {
         }
         for opened in self.opened.iter().rev() {
             let closed = match opened {
-                Opened::VolumeGroup(name) => Call::new(Tool::Lvm, ["vgchange", "--activate", "n", name]).run(),
-                Opened::Array(device) => Call::new(Tool::Mdadm, ["--stop", device]).run(),
+                Opened::VolumeGroup(name) => {
+                    Call::new(Tool::Lvm, ["vgchange", "--activate", "n", name]).run().map(drop)
+                }
+                Opened::Array(device) => storage::stop_array(device),
             };
             if let Err(error) = closed {
                 // After a failed step a group or array may not exist: that is no error of its own.

@@ -1,7 +1,7 @@
 //! md arrays and LVM, through mdadm and lvm2.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::arguments;
 use crate::error::Result;
@@ -13,6 +13,11 @@ use crate::units::Mib;
 /// How long a device node may take to appear after its tool has ended.
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long somebody may have an array open that is to be stopped.
+const BUSY_DEADLINE: Duration = Duration::from_secs(10);
+/// How often is tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 pub fn deactivate_group(name: &str, uuid: &str) -> Result<()> {
     // By UUID: a group of the same name may lie on a disk that is none of ours.
     let select = format!("vg_uuid={uuid}");
@@ -22,9 +27,18 @@ pub fn deactivate_group(name: &str, uuid: &str) -> Result<()> {
     Ok(())
 }
 
+/// Stops an array, once those who look at it have closed it: udevd does so whenever something happens to it, whether it
+/// is locked or not, and the kernel tells nobody when a device becomes free.
 pub fn stop_array(device: &str) -> Result<()> {
-    Call::new(Tool::Mdadm, ["--stop", device]).run()?;
-    Ok(())
+    let until = Instant::now() + BUSY_DEADLINE;
+    loop {
+        match Call::new(Tool::Mdadm, ["--stop", device]).run() {
+            Err(error) if error.to_string().contains("exclusive access") && Instant::now() < until => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome.map(drop),
+        }
+    }
 }
 
 pub fn activate_group(name: &str) -> Result<()> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::inventory::{Disk, Inventory, Trace, VolumeGroup};
 use crate::layout::Layout;
 use crate::plan::before::{self, content, describe, unexplained};
+use crate::plan::stacks;
 
 /// Something that is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,26 +54,37 @@ fn all_on(disk: &Disk, inventory: &Inventory, told: &mut BTreeSet<String>) -> Ve
         let partitions = counted(disk.partitions.len(), "partition");
         lose(&disk.device, format!("partition table {} with {partitions}", table.to_uppercase()));
     }
-    let mut lost: BTreeSet<&str> =
-        std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)).map(String::as_str).collect();
-    for array in &inventory.arrays {
-        if let Some(member) = array.members.iter().find(|member| lost.contains(member.as_str())) {
-            if told.insert(array.device.clone()) {
-                lose(member, format!("array {} of {}", array.device, array.members.join(", ")));
+    let mut lost: BTreeSet<String> =
+        std::iter::once(&disk.device).chain(disk.partitions.iter().map(|it| &it.device)).cloned().collect();
+    // What lies on what is lost is lost in turn, level by level.
+    loop {
+        let count = lost.len();
+        for array in &inventory.arrays {
+            if let Some(member) = array.members.iter().find(|member| lost.contains(member.as_str())) {
+                if told.insert(array.device.clone()) {
+                    lose(member, format!("array {} of {}", array.device, array.members.join(", ")));
+                }
+                lost.insert(array.device.clone());
             }
-            lost.insert(&array.device);
         }
-    }
-    for group in &inventory.volume_groups {
-        let place = group.physical_volumes.iter().find(|pv| lost.iter().any(|lost| is_on(&pv.device, lost)));
-        if let Some(place) = place.filter(|_| told.insert(group.uuid.clone())) {
-            lose(&place.device, group_words(group));
+        for group in &inventory.volume_groups {
+            let place = group.physical_volumes.iter().find(|pv| lost.iter().any(|lost| is_on(&pv.device, lost)));
+            let Some(place) = place else { continue };
+            if told.insert(group.uuid.clone()) {
+                lose(&place.device, group_words(group));
+            }
+            lost.extend(group.logical_volumes.iter().flat_map(|volume| stacks::nodes(&group.name, &volume.name)));
+        }
+        if lost.len() == count {
+            break;
         }
     }
     for signature in unexplained(disk, inventory) {
         lose(&signature.device, describe(signature));
     }
-    for trace in unnamed_traces(disk) {
+    // A member of an array begins, or ends, with what is in the array.
+    let is_member = |it: &&Trace| !inventory.arrays.iter().any(|array| array.members.contains(&it.device));
+    for trace in unnamed_traces(disk).filter(is_member) {
         let what = format!("{}, left over, at byte {}", before::kind(&trace.kind), trace.offset.get());
         lose(&trace.device, what);
     }

@@ -92,7 +92,7 @@ fn group(group: &VolumeGroup, inventory: &Inventory) -> Stack {
 }
 
 /// The device nodes of a logical volume: LVM's link, and the device mapper's own, in which a hyphen is written twice.
-fn nodes(group: &str, volume: &str) -> [String; 2] {
+pub fn nodes(group: &str, volume: &str) -> [String; 2] {
     let doubled = |name: &str| name.replace('-', "--");
     [format!("/dev/{group}/{volume}"), format!("/dev/mapper/{}-{}", doubled(group), doubled(volume))]
 }
