@@ -134,6 +134,8 @@ impl Builds {
     /// # Errors
     /// `Medium` when the folder cannot be read or written.
     pub(crate) fn open(folder: PathBuf) -> Result<Arc<Self>> {
+        // A build works in another folder than the master.
+        let folder = std::path::absolute(&folder).context(Kind::Usage, || format!("finding {}", folder.display()))?;
         let path = folder.join(LAST);
         let mut last: Option<Build> = match std::fs::read(&path) {
             Ok(bytes) => {

@@ -16,7 +16,7 @@ use super::bootstraps::build::{Options, Request};
 use super::bootstraps::cobbler::Registry;
 use super::bootstraps::metadata::ImageId;
 use super::bootstraps::repository::Repository;
-use super::bootstraps::settings::{Distribution, OF_MASTER, Settings, Variant};
+use super::bootstraps::settings::{Distribution, OF_MASTER, Settings, Variant, says_nothing};
 use super::builds::Build;
 use super::state::Master;
 
@@ -148,14 +148,15 @@ impl Master {
         let Some(path) = Settings::file_of(&self.store.path("")) else { return Ok(Map::new()) };
         let reading = || format!("reading {}", path.display());
         let text = std::fs::read_to_string(&path).context(Kind::Usage, reading)?;
+        if says_nothing(&text) {
+            return Ok(Map::new());
+        }
         let value = yaml(&text).map_err(|fault| match fault {
             YamlFault::Twice(path) => Error::new(Kind::Usage, format!("{}: {path}: given twice", reading())),
             YamlFault::Other(path, words) => Error::new(Kind::Usage, format!("{}: {path}: {words}", reading())),
         })?;
         match value {
             Value::Object(members) => Ok(members),
-            // Comments alone.
-            Value::Null => Ok(Map::new()),
             _ => Err(Error::new(Kind::Usage, format!("{}: expected a mapping", reading()))),
         }
     }

@@ -137,6 +137,8 @@ fn an_upload_that_is_no_image_or_breaks_off_leaves_nothing() {
 #[test]
 fn repositories_and_packages_are_configured() {
     let master = Master::start();
+    // As the package brings it along.
+    master.folder.write("bootstrap.yaml", "# Without `repos`: those of this machine.\n#repos: []\n");
     let before = master.api("GET", "/settings", b"").json();
     assert_eq!(
         (&before["repos"], &before["packages"], &before["kernel_flavor"]),

@@ -193,7 +193,9 @@ impl Settings {
     #[must_use]
     pub fn store(&self, dir: &Path) -> Store {
         let folder = self.bootstrap_images_dir.clone().unwrap_or_else(|| dir.join("bootstraps"));
-        Store::new(folder, self.active_bootstrap_symlink.clone())
+        // Cobbler and builds look from elsewhere.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        Store::new(absolute(folder), self.active_bootstrap_symlink.clone().map(absolute))
     }
 
     /// Reads settings, and tells of keys that have no effect.
@@ -202,8 +204,7 @@ impl Settings {
     /// `Usage` with every key that is unknown or has a wrong value.
     pub fn parse(text: &str) -> Result<(Self, Vec<String>)> {
         let fault = |words: String| Error::new(Kind::Usage, words);
-        let is_empty = |line: &str| matches!(line.trim(), "" | "---" | "{}") || line.trim_start().starts_with('#');
-        if text.lines().all(is_empty) {
+        if says_nothing(text) {
             return Ok((Self::default(), Vec::new()));
         }
         let value = yaml(text).map_err(|found| match found {
@@ -317,6 +318,12 @@ impl Settings {
     }
 }
 
+/// Whether a file holds comments alone.
+pub(crate) fn says_nothing(text: &str) -> bool {
+    let is_empty = |line: &str| matches!(line.trim(), "" | "---" | "{}") || line.trim_start().starts_with('#');
+    text.lines().all(is_empty)
+}
+
 fn take<T: DeserializeOwned>(value: Value) -> std::result::Result<T, String> {
     serde_json::from_value(value).map_err(|cause| cause.to_string())
 }
@@ -428,6 +435,14 @@ mod tests {
         ] {
             assert_eq!(fault(text), words, "{text}");
         }
+    }
+
+    #[test]
+    fn images_lie_in_the_masters_folder_unless_told_otherwise() {
+        let folder = |text: &str, dir: &str| parse(text).store(Path::new(dir)).folder().to_owned();
+        assert_eq!(folder("", "/srv/m"), Path::new("/srv/m/bootstraps"));
+        assert_eq!(folder("", "m"), std::env::current_dir().unwrap().join("m/bootstraps"));
+        assert_eq!(folder("bootstrap_images_dir: /var/www/b", "m"), Path::new("/var/www/b"));
     }
 
     #[test]
