@@ -15,4 +15,5 @@ mod pull;
 mod push;
 mod reinstall;
 mod seed_flow;
+mod signed_boot;
 mod storage;

@@ -73,6 +73,16 @@ impl Bootstrap {
     }
 }
 
+/// The signed boot loaders, and iPXE, that `make vm-loaders` collected.
+#[track_caller]
+pub fn loaders() -> PathBuf {
+    let folder = images().join("loaders");
+    for name in ["shimx64.efi", "grubx64.efi"] {
+        require(folder.join(name), "run `make vm-loaders`");
+    }
+    folder
+}
+
 /// A root image, its boot image and its side-car.
 #[derive(Debug, Clone)]
 pub struct OsImage {

@@ -7,6 +7,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 
 use super::disk;
+use super::master::Master;
 use super::process::{self, Daemon};
 use super::scenario::Scenario;
 use super::vm::Port;
@@ -14,6 +15,8 @@ use super::wait::Deadline;
 
 /// The host on the bridge.
 pub const HOST: &str = "10.20.0.2";
+
+const BRIDGE: &str = "br0";
 
 /// The port for a machine, and the address that DHCP gives it.
 pub const PORT: Port = Port { tap: "tap0", address: "10.20.0.51" };
@@ -45,29 +48,49 @@ impl Lan {
     /// Makes it in the network of this thread, for a machine with this MAC address.
     #[track_caller]
     pub fn start(scenario: &Scenario, mac: &str, tftp_root: &Path, boot_file: &str) -> Self {
-        for command in [
-            "link add br0 type bridge",
-            &format!("address add {HOST}/24 dev br0"),
-            &format!("tuntap add {} mode tap", PORT.tap),
-            &format!("link set {} master br0 up", PORT.tap),
-            "link set br0 up",
-        ] {
-            ip(command);
-        }
+        make_bridge();
         let settings = format!(
-            "port=0\ninterface=br0\nbind-interfaces\ndhcp-range=10.20.0.100,10.20.0.200,1h\ndhcp-host={mac},{}\n\
-             dhcp-boot={boot_file}\nenable-tftp\ntftp-root={}\n\
-             user=root\nlog-dhcp\nlog-facility=-\nkeep-in-foreground\ndhcp-leasefile={}\n",
+            "port=0\ninterface={BRIDGE}\nbind-interfaces\ndhcp-range=10.20.0.100,10.20.0.200,1h\ndhcp-host={mac},{}\n\
+             dhcp-boot={boot_file}\nenable-tftp\ntftp-root={}\n",
             PORT.address,
-            tftp_root.display(),
-            scenario.folder().join("leases").display()
+            tftp_root.display()
         );
+        Self::serve(scenario, &settings)
+    }
+
+    /// The same as the master describes it, given these further options of `dnsmasq-conf`. The master listens already.
+    #[track_caller]
+    pub fn as_described_by(master: &Master, scenario: &Scenario, options: &[&str]) -> Self {
+        let mut all = vec!["dnsmasq-conf", "--interface", BRIDGE, "--range", "10.20.0.51,10.20.0.99"];
+        all.extend(options);
+        Self::serve(scenario, &master.command(&all).ok())
+    }
+
+    #[track_caller]
+    fn serve(scenario: &Scenario, settings: &str) -> Self {
+        let leases = scenario.folder().join("leases");
+        let how =
+            format!("user=root\nlog-dhcp\nlog-facility=-\nkeep-in-foreground\ndhcp-leasefile={}\n", leases.display());
         let file = scenario.folder().join("dnsmasq.conf");
-        disk::write(&file, settings.as_bytes());
+        disk::write(&file, format!("{settings}{how}").as_bytes());
         let mut command = Command::new("dnsmasq");
         command.arg(format!("--conf-file={}", file.display())).arg("--pid-file");
         let log = scenario.logs().join("dnsmasq.log");
         Self { _dnsmasq: Daemon::start("dnsmasq", &command, &log, false) }
+    }
+}
+
+/// The bridge with the host and the port on it, in the network of this thread.
+#[track_caller]
+pub fn make_bridge() {
+    for command in [
+        &format!("link add {BRIDGE} type bridge"),
+        &format!("address add {HOST}/24 dev {BRIDGE}"),
+        &format!("tuntap add {} mode tap", PORT.tap),
+        &format!("link set {} master {BRIDGE} up", PORT.tap),
+        &format!("link set {BRIDGE} up"),
+    ] {
+        ip(command);
     }
 }
 

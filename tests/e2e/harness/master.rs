@@ -122,8 +122,16 @@ impl Master {
     /// An operator's command: `bedplate-master nodes ...`.
     #[track_caller]
     pub fn nodes(&self, arguments: &[&str]) -> Output {
+        let mut all = vec!["nodes"];
+        all.extend(arguments);
+        self.command(&all)
+    }
+
+    /// A command of its program, on its folder.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(artefacts::program("bedplate-master"));
-        command.arg("nodes").args(arguments).arg("--dir").arg(&self.folder);
+        command.args(arguments).arg("--dir").arg(&self.folder);
         process::run(&mut command, &[], Deadline::cpu(15))
     }
 

@@ -28,6 +28,12 @@ pub const NO_TIMER_CHECK: &str = "no_timer_check";
 /// MAC address of the card that leads nowhere.
 pub const DECOY: &str = "52:54:00:be:d0:ff";
 
+/// Debian's firmware of QEMU that enforces Secure Boot once its variables hold keys (package ovmf).
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+
+/// Variables with Microsoft's keys in them, by which machines are sold.
+const SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
 /// What a machine is to be.
 #[derive(Debug)]
 pub struct Description {
@@ -40,6 +46,7 @@ pub struct Description {
     disks: Vec<Disk>,
     boot_file: Option<String>,
     port: Option<Port>,
+    has_secure_boot: bool,
     has_decoy: bool,
     has_scsi: bool,
     is_kept: bool,
@@ -68,6 +75,7 @@ impl Description {
             disks: vec![canary],
             boot_file: None,
             port: None,
+            has_secure_boot: false,
             has_decoy: false,
             has_scsi: false,
             is_kept: false,
@@ -102,6 +110,12 @@ impl Description {
     /// Its network card is plugged in here, not into QEMU's own network, and started from first: others serve it.
     pub fn plugged_into(mut self, port: Port) -> Self {
         self.port = Some(port);
+        self
+    }
+
+    /// UEFI firmware that starts only what is signed.
+    pub fn secure_boot(mut self) -> Self {
+        self.has_secure_boot = true;
         self
     }
 
@@ -140,6 +154,9 @@ impl Description {
             Some(port) => (port.address, 22),
             None => ("127.0.0.1", ssh::free_port()),
         };
+        if self.has_secure_boot {
+            std::fs::copy(SECURE_VARIABLES, self.variables()).expect("ovmf is installed by `make setup`");
+        }
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.arguments(accelerator, ssh_at.1));
         qemu.arg("-chardev").arg(format!("file,id=serial,path={},append=on", serial.display()));
@@ -163,13 +180,25 @@ impl Description {
         }
     }
 
+    fn variables(&self) -> PathBuf {
+        self.folder.join(format!("{}-variables.fd", self.name))
+    }
+
     /// QEMU's arguments; pure.
     fn arguments(&self, accelerator: Accelerator, ssh_port: u16) -> Vec<String> {
         let mut arguments: Vec<String> = accelerator.arguments().map(str::to_owned).to_vec();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         add("-name", self.name.clone());
         // Without a graphics card firmware, iPXE and GRUB speak on the serial line.
-        add("-machine", "pc,graphics=off".to_owned());
+        if self.has_secure_boot {
+            // Only in system management mode can the variables be written, so that a guest cannot switch it off.
+            add("-machine", "q35,smm=on,graphics=off".to_owned());
+            add("-global", "driver=cfi.pflash01,property=secure,value=on".to_owned());
+            add("-drive", format!("if=pflash,format=raw,unit=0,file={SECURE_CODE},readonly=on"));
+            add("-drive", format!("if=pflash,format=raw,unit=1,file={}", self.variables().display()));
+        } else {
+            add("-machine", "pc,graphics=off".to_owned());
+        }
         add("-smp", self.cpus.to_string());
         add("-m", self.memory_mib.to_string());
         add("-display", "none".to_owned());
@@ -185,7 +214,9 @@ impl Description {
             None => add("-netdev", format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{boot_file}")),
         }
         let first = if self.boot_file.is_some() || self.port.is_some() { ",bootindex=0" } else { "" };
-        add("-device", format!("virtio-net-pci,netdev=net0,mac={}{first}", self.mac));
+        // iPXE in the card's ROM is not signed; OVMF drives the card itself.
+        let rom = if self.has_secure_boot { ",romfile=" } else { "" };
+        add("-device", format!("virtio-net-pci,netdev=net0,mac={}{first}{rom}", self.mac));
         add("-device", "virtio-rng-pci".to_owned());
         if self.has_scsi {
             add("-device", "virtio-scsi-pci,id=scsi0".to_owned());
