@@ -99,6 +99,7 @@ pub(super) fn grub_first(url: &str) -> Result<String> {
          source {script}/$net_default_mac/$uuid\n\
          # GRUB is here for a node that starts from its own disk, and where nothing else could be started.\n\
          for loader in {loaders}; do\n\
+         \x20 unset system\n\
          \x20 search --no-floppy --file --set=system $loader\n\
          \x20 if [ -n \"$system\" ]; then\n\
          \x20   echo \"bedplate: own disk, ($system)$loader\"\n\
@@ -182,6 +183,7 @@ smbios --type 1 --get-uuid 8 --set=uuid
 source (http,10.20.0.2:8200)/boot.grub/$net_default_mac/$uuid
 # GRUB is here for a node that starts from its own disk, and where nothing else could be started.
 for loader in /EFI/debian/shimx64.efi /EFI/ubuntu/shimx64.efi /EFI/BOOT/BOOTX64.EFI; do
+  unset system
   search --no-floppy --file --set=system $loader
   if [ -n \"$system\" ]; then
     echo \"bedplate: own disk, ($system)$loader\"
