@@ -1,58 +1,121 @@
-//! The live bootstrap: a whole system that the initrd fetches, out of the same initrd that is the minimal one.
+//! The live bootstrap: a whole system that the initrd fetches, out of the same initrd that is the minimal one. A node in it is
+//! provisioned through mcollective.
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::artefacts::{Bootstrap, OsImage};
+use crate::harness::conductor::{Astute, Broker, PROVISION};
+use crate::harness::document::{self, Document};
 use crate::harness::http::{HOST_OF_GUEST, Reply, Server};
 use crate::harness::master::{Master, Site};
-use crate::harness::process;
 use crate::harness::scenario::{self, Scenario};
 use crate::harness::ssh::{self, Ssh};
 use crate::harness::syslog::Syslog;
-use crate::harness::vm::{GUEST, Vm};
+use crate::harness::vm::{GUEST, NO_TIMER_CHECK, Vm};
 use crate::harness::wait::{self, Deadline};
+use crate::harness::{disk, lan, process};
+use crate::push;
 
 /// What `fetch_attempts` of initramfs/files/usr/lib/bedplate/fetch.sh is.
 const ATTEMPTS: usize = 5;
 
+/// Where the broker listens; a guest on QEMU's own network finds it at the host's address.
+const BROKER: &str = "127.0.0.1";
+
 #[test]
 fn live() {
-    scenario::run("live", |scenario| {
-        let (bootstrap, image) = (Bootstrap::find_live(), OsImage::find());
-        image_holds_nothing_that_nodes_would_share(&bootstrap);
-        let syslog = Syslog::start();
-        let key = ssh::kernel_line_key(scenario.key());
-        let kernel_args =
-            format!("console=ttyS0 quiet bedplate.ssh-key={key} bedplate.syslog={HOST_OF_GUEST}:{}", syslog.port());
-        let settings = "bootstrap = \"live\"\n";
-        let site = Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, settings, profiles: &[] };
-        let master = Master::start(scenario, &site, false);
-        let disk = scenario.disk("SYSTEM", 64);
-        let machine = scenario.machine("node").cpus(2).memory(1280).disk(&disk).decoy_card();
-        let mut node = machine.boots_from(&format!("{}/boot.ipxe", master.url())).start();
+    scenario::run("live", |scenario| is_discovered(scenario, false));
+}
 
-        master.wait_for_status(node.mac(), "discovered", 200);
-        scenario.tell(&format!("discovered after {:.1} CPU s", node.cpu_seconds()));
-        let root = node.ssh("root", scenario.key());
-        root.wait_until_ready(60);
-        wait::until("the node's inventory", Deadline::cpu(60), || {
-            let shown = master.nodes(&["show", node.mac(), "--json"]).ok();
-            let shown: serde_json::Value = serde_json::from_str(&shown).ok()?;
-            shown["inventory_at"].is_string().then_some(())
-        });
-        every_unit_runs(scenario, &root);
-        scenario.tell(&format!("every unit is there after {:.1} CPU s", node.cpu_seconds()));
-        it_is_what_orchestrators_expect(&root);
-        only_the_port_of_the_network_boot_is_configured(&root);
-        disks_are_left_alone(&root);
-        let found = scenario.secrets_in_guest(&root, "/var/log /run /etc");
-        assert!(found.is_empty(), "secrets stand in files of the live system: {found:?}");
-        logs_reach_the_master(&node, &root, &syslog);
-        restarts_when_it_is_told_to(&mut node, &root);
-        scenario.tell(&format!("restarted after {:.1} CPU s", node.cpu_seconds()));
+/// The same with a broker: the node is provisioned, and restarted, through mcollective.
+#[test]
+#[ignore = "long: make e2e-long"]
+fn live_conducted() {
+    lan::apart(|| scenario::run("live-conducted", |scenario| is_discovered(scenario, true)));
+}
+
+fn is_discovered(scenario: &Scenario, is_conducted: bool) {
+    let (bootstrap, image) = (Bootstrap::find_live(), OsImage::find());
+    image_holds_nothing_that_nodes_would_share(&bootstrap);
+    let syslog = Syslog::start();
+    let key = ssh::kernel_line_key(scenario.key());
+    let kernel_args = format!(
+        "console=ttyS0 quiet {NO_TIMER_CHECK} bedplate.ssh-key={key} bedplate.syslog={HOST_OF_GUEST}:{}{}",
+        syslog.port(),
+        if is_conducted { format!(" mco_host={HOST_OF_GUEST}") } else { String::new() }
+    );
+    let settings = "bootstrap = \"live\"\n";
+    let site = Site { bootstrap: &bootstrap, image: &image, kernel_args: &kernel_args, settings, profiles: &[] };
+    let master = Master::start(scenario, &site, false);
+    let system = scenario.disk("SYSTEM", 6144);
+    let machine = scenario.machine("node").cpus(2).memory(1280).disk(&system).decoy_card();
+    let mut node = machine.boots_from(&format!("{}/boot.ipxe", master.url())).start();
+
+    master.wait_for_status(node.mac(), "discovered", 200);
+    scenario.tell(&format!("discovered after {:.1} CPU s", node.cpu_seconds()));
+    let root = node.ssh("root", scenario.key());
+    root.wait_until_ready(60);
+    wait::until("the node's inventory", Deadline::cpu(60), || {
+        let shown = master.nodes(&["show", node.mac(), "--json"]).ok();
+        let shown: serde_json::Value = serde_json::from_str(&shown).ok()?;
+        shown["inventory_at"].is_string().then_some(())
     });
+    every_unit_runs(scenario, &root);
+    scenario.tell(&format!("every unit is there after {:.1} CPU s", node.cpu_seconds()));
+    it_is_what_orchestrators_expect(&root);
+    only_the_port_of_the_network_boot_is_configured(&root);
+    disks_are_left_alone(&root);
+    logs_reach_the_master(&node, &root, &syslog);
+    if !is_conducted {
+        restarts(&mut node, || root.say("reboot"));
+        scenario.tell(&format!("restarted after {:.1} CPU s", node.cpu_seconds()));
+        return;
+    }
+    let mut astute = the_broker_is_missed_and_found(scenario, &root);
+    scenario.tell(&format!("it answers through mcollective after {:.1} CPU s", node.cpu_seconds()));
+
+    let spaces = document::single_disk_with_lvm(&system);
+    let request = Document::for_node(scenario, &master.url(), node.mac(), spaces);
+    is_provisioned(scenario, &root, &mut astute, &request);
+    scenario.tell(&format!("provisioned through mcollective after {:.1} CPU s", node.cpu_seconds()));
+    restarts(&mut node, || {
+        astute.reboot();
+    });
+    scenario.tell(&format!("restarted after {:.1} CPU s", node.cpu_seconds()));
+}
+
+#[track_caller]
+fn restarts(node: &mut Vm, told: impl FnOnce()) {
+    let mark = node.serial().mark();
+    told();
+    node.wait_for_line("the master's script for its own disk", mark, |line| line == "bedplate: own disk", 90);
+}
+
+/// The daemon starts without its broker, says so, and comes to it by itself.
+#[track_caller]
+fn the_broker_is_missed_and_found(scenario: &Scenario, root: &Ssh) -> Astute {
+    let words = format!("TCP Connection to stomp://mcollective@{HOST_OF_GUEST}:61613 failed on attempt ");
+    wait::until("the node to miss its broker", Deadline::cpu(60), || {
+        root.run("cat /var/log/mcollective.log", 30).stdout.contains(&words).then_some(())
+    });
+    let mut astute = Broker::start(scenario, BROKER).astute("1");
+    astute.wait_for_type("bootstrap", 60);
+    astute
+}
+
+#[track_caller]
+fn is_provisioned(scenario: &Scenario, root: &Ssh, astute: &mut Astute, request: &Document) {
+    astute.prepare();
+    astute.upload(&request.json());
+    let (code, out, err) = astute.shell(PROVISION, 5400);
+    disk::write(&scenario.logs().join("provision.log"), format!("{out}{err}").as_bytes());
+    let log = scenario.keep("fuel-agent.log", root, "cat /var/log/fuel-agent.log");
+    assert_eq!(code, 0, "exit code of provision; it said {out}{err}");
+    push::assert_markers(&log);
+    let found = scenario.secrets_in_guest(root, "/var/log /run /etc");
+    assert!(found.is_empty(), "secrets stand in files of the live system: {found:?}");
 }
 
 #[track_caller]
@@ -125,12 +188,8 @@ fn logs_reach_the_master(node: &Vm, root: &Ssh, syslog: &Syslog) {
     });
 }
 
-#[track_caller]
-fn restarts_when_it_is_told_to(node: &mut Vm, root: &Ssh) {
-    let mark = node.serial().mark();
-    root.say("reboot");
-    node.wait_for_line("the master's script for its own disk", mark, |line| line == "bedplate: own disk", 90);
-}
+/// A fetch that is refused at once, of a node with an address of its own, in front of which nobody sits.
+const UNATTENDED: &str = "boot=live fetch=https://10.0.2.2/root.squashfs ip=10.0.2.77::10.0.2.2:255.255.255.0 panic=3";
 
 #[test]
 fn live_faults() {
@@ -141,14 +200,19 @@ fn live_faults() {
         let url = server.url();
         let digest = "00".repeat(32);
         let live = format!("boot=live fetch={url}/bad/root.squashfs bedplate.squashfs=sha256:{digest}");
-        let scripts = [live.as_str(), "boot=bedplate"].map(|mode| Bootstrap::script_with(&url, scenario.key(), mode));
-        let is_minimal = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&is_minimal);
-        server.route("/boot.ipxe", move |_| Reply::text(scripts[usize::from(flag.load(Ordering::Relaxed))].clone()));
+        let scripts =
+            [UNATTENDED, live.as_str(), "boot=bedplate"].map(|mode| Bootstrap::script_with(&url, scenario.key(), mode));
+        let stage = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&stage);
+        server.route("/boot.ipxe", move |_| Reply::text(scripts[now.load(Ordering::Relaxed)].clone()));
         let machine = scenario.machine("node").memory(768).decoy_card();
         let mut node = machine.boots_from(&format!("{url}/boot.ipxe")).start();
 
+        starts_anew_when_nobody_is_there(&server, &mut node);
+        scenario.tell(&format!("it started anew after {:.1} CPU s", node.cpu_seconds()));
+        stage.store(1, Ordering::Relaxed);
         let mark = node.serial().mark();
+        node.cycle_power();
         let start = format!("bedplate: fetching {url}/bad/root.squashfs, attempt ");
         for (number, reason) in [
             "server returned error: HTTP/1.1 404 ",
@@ -174,7 +238,7 @@ fn live_faults() {
         let root = node.ssh("root", scenario.key());
         root.wait_until_ready(30);
         only_the_port_of_the_network_boot_is_configured(&root);
-        is_minimal.store(true, Ordering::Relaxed);
+        stage.store(2, Ordering::Relaxed);
         let mark = node.serial().mark();
         node.cycle_power();
         node.wait_for_line("the minimal mode", mark, |line| line.starts_with("bedplate: no bedplate.master= "), 60);
@@ -183,6 +247,23 @@ fn live_faults() {
         only_the_port_of_the_network_boot_is_configured(&root);
         scenario.tell(&format!("the minimal mode of the same initrd runs, {:.1} CPU s", node.cpu_seconds()));
     });
+}
+
+#[track_caller]
+fn starts_anew_when_nobody_is_there(server: &Server, node: &mut Vm) {
+    let mark = node.serial().mark();
+    for (what, start, end) in [
+        ("the address", "bedplate: ", " has 10.0.2.77/24"),
+        (
+            "the reason",
+            "bedplate: the live system does not start: fetch=https://10.0.2.2/root.squashfs on the kernel line: ",
+            "expected http://, and bedplate.squashfs= with the digest of the file",
+        ),
+        ("the restart", "bedplate: restarting in 3 s, as panic=3 on the kernel line asks", ""),
+    ] {
+        node.wait_for_line(what, mark, |line| line.starts_with(start) && line.ends_with(end), 60);
+    }
+    server.wait_for("/boot.ipxe", 1, 60);
 }
 
 /// First nothing, then an error page, then a file that is not the one.

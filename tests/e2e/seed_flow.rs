@@ -39,7 +39,7 @@ fn seed_flow() {
 fn story(scenario: &Scenario) {
     let (bootstrap, image) = (Bootstrap::find_live(), OsImage::find_conducted());
     let system = scenario.disk("SYSTEM", 6144);
-    let machine = scenario.machine("node").memory(1536).disk(&system).decoy_card().plugged_into(PORT);
+    let machine = scenario.machine("node").cpus(2).memory(1536).disk(&system).decoy_card().plugged_into(PORT);
     let tftp = scenario.folder().join("cobbler/tftpboot");
     std::fs::create_dir_all(&tftp).expect("a folder can be made in the scenario's own");
     let _lan = Lan::start(scenario, machine.mac(), &tftp, "pxelinux.0");
