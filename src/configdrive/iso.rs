@@ -272,7 +272,7 @@ fn record(
     record.extend(both_short(1));
     record.push(byte(name.len())?);
     record.extend(name);
-    if name.len() % 2 == 0 {
+    if name.len().is_multiple_of(2) {
         record.push(0);
     }
     record.extend(uses);

@@ -52,6 +52,9 @@ fn unfit(what: &str, why: &str) -> Error {
         .advise("take the form nocloud, which carries all of it")
 }
 
+/// Makes the link of an interface of one section.
+type Make = fn(&mut Made, &str, &Map<String, Value>) -> Result<Map<String, Value>>;
+
 #[derive(Default)]
 struct Made {
     links: Vec<Value>,
@@ -60,11 +63,7 @@ struct Made {
 }
 
 impl Made {
-    fn each(
-        &mut self,
-        entries: &Map<String, Value>,
-        make: fn(&mut Self, &str, &Map<String, Value>) -> Result<Map<String, Value>>,
-    ) -> Result<()> {
+    fn each(&mut self, entries: &Map<String, Value>, make: Make) -> Result<()> {
         for (id, entry) in entries {
             let entry = entry.as_object().ok_or_else(|| unfit(id, "it is no object"))?;
             let mut link = make(self, id, entry)?;
