@@ -10,8 +10,8 @@ use crate::units::Mib;
 /// Checks that what is made can be made. Of what the document does not wish to keep this is known since it was read.
 pub fn check(request: &Request, layout: &Layout, findings: &mut Findings) {
     for it in layout.filesystems.iter().filter(|it| it.mkfs) {
-        let is_array = layout.mds.iter().any(|md| md.name == it.device);
-        let fault = size(layout, it).and_then(|size| file_systems::fault_of_made(&it.kind, size, is_array));
+        // The size of an array is what md leaves of its members already.
+        let fault = size(layout, it).and_then(|size| file_systems::fault_of_made(&it.kind, size, false));
         if let Some(fault) = fault {
             let path = path(request, layout, it);
             findings.fault(Error::new(Kind::Request, format!("{path}: {fault}, for {}", it.device)));
