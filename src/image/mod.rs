@@ -58,7 +58,7 @@ use crate::report::{ImageReport, Reporter};
 use crate::request::Container;
 use crate::units::{Bytes, MaxWindow, widen};
 
-#[cfg(test)]
+#[cfg(all(test, feature = "master"))]
 pub(crate) use archive::making;
 pub use archive::{Data, each_file};
 pub use cancel::Cancel;

@@ -33,6 +33,8 @@ pub use names::shown_uri;
 pub use netboot::{Netboot, NetbootBackend};
 pub use schema::schema;
 pub use text::LIMIT;
+// The master reads settings by it.
+#[cfg(feature = "master")]
 pub(crate) use text::{YamlFault, yaml};
 
 /// A request and what was odd about its document.
