@@ -272,6 +272,10 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 
 const SIZE: u32 = (6 << 20) + 3 * 512;
 
+/// The last byte of the incompatible features, and the bit in it that qemu sets when it finds an image at fault.
+const MARKS: usize = 79;
+const CORRUPT: u8 = 2;
+
 fn command(change: &Change, cluster: u32) -> String {
     let cut = |at: u32, length: u32| (at / 512 * 512, length.min(SIZE - at / 512 * 512).next_multiple_of(512));
     match *change {
@@ -311,6 +315,13 @@ proptest! {
         folder.img(&format!("create -f qcow2 -o cluster_size={},{options} image {SIZE}", 1 << bits));
         let commands: Vec<String> = changes.iter().map(|change| command(change, 1 << bits)).collect();
         folder.io("image", &commands);
+        // Some of these sequences have qemu itself find its own image at fault: discarding what is packed into small clusters.
+        let file = folder.read("image");
+        if file.bytes[MARKS] & CORRUPT != 0 {
+            let words = "reading qcow2: at byte 72: it is marked as corrupt: mend it with `qemu-img check -r all`";
+            prop_assert_eq!(refusal(&file), words);
+            return Ok(());
+        }
         folder.compare("image");
     }
 }
