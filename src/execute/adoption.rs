@@ -83,6 +83,7 @@ fn while_mounted(device: &str, kind: &str, scratch: &Path, act: impl FnOnce() ->
 mod tests {
     use std::collections::BTreeMap;
     use std::process::Command;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use super::*;
     use crate::error::Kind;
@@ -91,19 +92,25 @@ mod tests {
 
     const UUID: &str = "21111111-2222-4333-8444-555555555555";
 
+    /// The kernel mounts no second xfs or btrfs of one UUID, and all tests here give the same.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
     /// A loop device of 700 MiB.
     struct Loop {
         device: String,
         scratch: Scratch,
         _attached: LoopDevice,
+        _turn: MutexGuard<'static, ()>,
     }
 
     impl Loop {
         fn new() -> Self {
+            let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             let scratch = Scratch::new();
             std::fs::create_dir(scratch.path("mount")).unwrap();
             let attached = LoopDevice::new(&scratch.path("disk"), 700 << 20, 512);
-            Self { device: attached.path().to_str().unwrap().to_owned(), scratch, _attached: attached }
+            let device = attached.path().to_str().unwrap().to_owned();
+            Self { device, scratch, _attached: attached, _turn: turn }
         }
 
         fn mounted<T>(&self, kind: &str, look: impl FnOnce(&Path) -> T) -> T {
