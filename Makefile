@@ -108,7 +108,7 @@ e2e: ## scenarios in virtual machines (root; E2E=name picks)
 	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e -- --nocapture $(E2E)
 
 e2e-long: setup vm-images live-vm-image conducted-vm-image ## scenarios that take long, in virtual machines (root; E2E=name picks)
-	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e -- --nocapture --ignored $(E2E)
+	$(CARGO) test --locked --features $(CHECKED),e2e --test e2e --test builder -- --nocapture --ignored $(E2E)
 
 demo: setup vm-images ## provision a virtual machine from discovery to its first boot (root; KEEP=1)
 	$(CARGO) build --locked --features master --bins --example demo
