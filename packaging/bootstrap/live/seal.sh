@@ -12,7 +12,7 @@ export SOURCE_DATE_EPOCH
 # Each node makes its own. An empty machine-id is filled at boot, an absent one would make it a first boot.
 remove_identity() {
     rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed" \
-        "$root/var/lib/systemd/credential.secret"
+        "$root/var/lib/systemd/credential.secret" "$root"/etc/nvme/host{id,nqn}
     : >"$root/etc/machine-id"
     # The initrd fills it; mmdebstrap takes the host's copy away only when its hooks have run.
     rm -f "$root/etc/resolv.conf"
